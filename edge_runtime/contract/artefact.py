@@ -1,0 +1,175 @@
+"""Artefact directories: a manifest over every file, written beside and renamed into place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.contract.errors import ArtefactError, OutputError
+
+MANIFEST_NAME = "manifest.json"
+_HASH_BLOCK_BYTES = 1 << 20
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_HASH_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def staged_directory(target: Path, kind: str) -> Iterator[Path]:
+    """A sibling directory to fill, which takes the target's place when the block succeeds.
+
+    An existing target is replaced only if it is an artefact of the same kind, or empty.
+
+    Raises:
+        OutputError: If the target cannot be written, or holds something else.
+    """
+    target = Path(os.path.abspath(target))
+    _refuse_to_replace_foreign(target, kind)
+    staging = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging.mkdir()
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror}") from error
+    try:
+        yield staging
+        _swap_into_place(staging, target)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_manifest(folder: Path, kind: str, schema_version: int, body: Mapping[str, Any]) -> None:
+    """Write manifest.json over every file now in the folder: sizes, hashes and the given body."""
+    files = {
+        path.relative_to(folder).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": sha256_of_file(path),
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST_NAME
+    }
+    manifest = {"kind": kind, "schema_version": schema_version, **body, "files": files}
+    text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+    (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
+
+
+def read_manifest(
+    folder: Path, kind: str, schema_version: int, error_type: type[ArtefactError]
+) -> dict[str, Any]:
+    """Read and check a manifest: kind, schema, and that every listed file is there in full size.
+
+    Hashes are left to `verify_hashes`, since hashing gigabytes would make every start slow.
+
+    Raises:
+        error_type: If anything is missing, cut short, or of another kind or schema.
+    """
+    path = folder / MANIFEST_NAME
+    if not folder.is_dir():
+        raise error_type(f"{folder}: no such directory; expected a {kind}")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error_type(f"{path} is missing: {folder} is not a {kind}") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise error_type(f"{path} cannot be read: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
+        found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
+        raise error_type(f"{path} describes a {found!r}, not a {kind}")
+    if manifest.get("schema_version") != schema_version:
+        raise error_type(
+            f"{path} has schema version {manifest.get('schema_version')}, this release reads "
+            f"{schema_version}: build it again with this release"
+        )
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not files:
+        raise error_type(f"{path} lists no files: build the {kind} again")
+    for name, entry in files.items():
+        _check_size(folder, str(name), entry, error_type)
+    return manifest
+
+
+def verify_hashes(folder: Path, manifest: Mapping[str, Any], error_type: type[ArtefactError]) -> None:
+    """Hash every file of an artefact against its manifest.
+
+    Raises:
+        error_type: Naming the first file whose content differs.
+    """
+    for name, entry in manifest["files"].items():
+        if sha256_of_file(folder / name) != entry["sha256"]:
+            raise error_type(f"{folder / name} was altered: its SHA-256 is not the manifest's")
+
+
+def field_of(
+    manifest: Mapping[str, Any],
+    name: str,
+    expected: type[Any] | tuple[type[Any], ...],
+    folder: Path,
+    error_type: type[ArtefactError],
+) -> Any:
+    """A manifest's field, checked for its type.
+
+    Raises:
+        error_type: If the field is absent or of another type.
+    """
+    value = manifest.get(name)
+    if not isinstance(value, expected) or isinstance(value, bool):
+        raise error_type(f"{folder / MANIFEST_NAME}: field '{name}' is missing or malformed")
+    return value
+
+
+def _check_size(folder: Path, name: str, entry: Any, error_type: type[ArtefactError]) -> None:
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise error_type(f"{folder / MANIFEST_NAME} names a file outside its folder: {name}")
+    if not isinstance(entry, dict) or not isinstance(entry.get("bytes"), int):
+        raise error_type(f"{folder / MANIFEST_NAME}: entry of file '{name}' is malformed")
+    if not path.is_file():
+        raise error_type(f"{path} is missing though the manifest lists it")
+    size = path.stat().st_size
+    if size != entry["bytes"]:
+        raise error_type(
+            f"{path} has {size} bytes where the manifest says {entry['bytes']}: copy it again"
+        )
+
+
+def _refuse_to_replace_foreign(target: Path, kind: str) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise OutputError(f"{target} exists and is not a directory: choose another output")
+    if not any(target.iterdir()):
+        return
+    try:
+        found = json.loads((target / MANIFEST_NAME).read_text(encoding="utf-8")).get("kind")
+    except (OSError, ValueError, AttributeError):
+        found = None
+    if found != kind:
+        raise OutputError(f"{target} exists and is not a {kind}: choose another output")
+
+
+def _swap_into_place(staging: Path, target: Path) -> None:
+    if not target.exists():
+        staging.rename(target)
+        return
+    retired = target.with_name(f".{target.name}.{os.getpid()}.old")
+    target.rename(retired)
+    try:
+        staging.rename(target)
+    except OSError:
+        retired.rename(target)
+        raise
+    shutil.rmtree(retired, ignore_errors=True)
