@@ -102,7 +102,9 @@ def read_manifest(
     return manifest
 
 
-def verify_hashes(folder: Path, manifest: Mapping[str, Any], error_type: type[ArtefactError]) -> None:
+def verify_hashes(
+    folder: Path, manifest: Mapping[str, Any], error_type: type[ArtefactError]
+) -> None:
     """Hash every file of an artefact against its manifest.
 
     Raises:

@@ -11,9 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-def resize_to_input(
-    image: npt.NDArray[np.uint8], height: int, width: int
-) -> npt.NDArray[np.uint8]:
+def resize_to_input(image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
     """Resample an (h, w, 3) picture to the encoder's input size.
 
     Area averaging when shrinking, so that fine texture does not alias; bilinear when growing.

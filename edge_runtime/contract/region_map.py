@@ -1,0 +1,207 @@
+"""The region map: descriptors of satellite tiles on regular lattices of true ground metres."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.contract.artefact import field_of, read_manifest, verify_hashes
+from edge_runtime.contract.encoder_bundle import EncoderBundle
+from edge_runtime.contract.errors import MapError
+from edge_runtime.contract.geodesy import LocalFrame
+
+MAP_KIND = "region map"
+MAP_SCHEMA_VERSION = 1
+TILES_FILE = "tiles.npy"
+DESCRIPTORS_FILE = "descriptors.npy"
+MEAN_FILE = "descriptor_mean.npy"
+PREVIEW_FILE = "preview.jpg"
+
+TILE_DTYPE = np.dtype(
+    [
+        ("latitude_deg", "<f8"),
+        ("longitude_deg", "<f8"),
+        ("footprint_m", "<f4"),
+        ("level", "<u2"),
+        ("lattice_row", "<u4"),
+        ("lattice_column", "<u4"),
+        ("centred_norm", "<f4"),
+    ]
+)
+"""One tile; `centred_norm` is the length of its descriptor after its level's mean is removed."""
+
+
+@dataclass(frozen=True)
+class MapLevel:
+    """A regular lattice of square tiles of one size; row 0 is the northernmost."""
+
+    footprint_m: float
+    stride_m: float
+    rows: int
+    columns: int
+    first_east_m: float
+    first_north_m: float
+
+    def __post_init__(self) -> None:
+        sizes = np.array([self.footprint_m, self.stride_m, self.first_east_m, self.first_north_m])
+        if not np.isfinite(sizes).all() or min(self.footprint_m, self.stride_m) <= 0:
+            raise MapError(f"map level has impossible metres: {self}")
+        if min(self.rows, self.columns) < 1:
+            raise MapError(f"map level has no rows or columns: {self}")
+
+    def centre(
+        self, lattice_row: npt.ArrayLike, lattice_column: npt.ArrayLike
+    ) -> npt.NDArray[np.float64]:
+        """East and north metres (..., 2) of lattice positions in the map's frame."""
+        east = self.first_east_m + np.asarray(lattice_column, np.float64) * self.stride_m
+        north = self.first_north_m - np.asarray(lattice_row, np.float64) * self.stride_m
+        return np.stack([east, north], axis=-1)
+
+
+@dataclass(frozen=True)
+class PreviewPicture:
+    """Where the preview lies: its top left corner in the map's frame, and its scale."""
+
+    west_m: float
+    north_m: float
+    metres_per_pixel: float
+
+
+@dataclass(frozen=True)
+class RegionMap:
+    """A map as the drone opens it: descriptors stay on disk until a window is read."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    frame: LocalFrame
+    levels: tuple[MapLevel, ...]
+    tiles: npt.NDArray[np.void]
+    descriptors: npt.NDArray[np.float16]
+    descriptor_mean: npt.NDArray[np.float32]
+    preview: PreviewPicture
+
+    @property
+    def encoder_sha256(self) -> str:
+        """Identity of the encoder that made the descriptors."""
+        return str(self.manifest["encoder_sha256"])
+
+    @cached_property
+    def lattice_tile(self) -> tuple[npt.NDArray[np.int32], ...]:
+        """Per level, (rows, columns): the tile standing at each lattice position, -1 for none."""
+        lattices = []
+        for number, level in enumerate(self.levels):
+            lattice = np.full((level.rows, level.columns), -1, np.int32)
+            chosen = np.flatnonzero(self.tiles["level"] == number)
+            rows, columns = (self.tiles[name][chosen] for name in ("lattice_row", "lattice_column"))
+            if chosen.size and (rows.max() >= level.rows or columns.max() >= level.columns):
+                raise MapError(f"{self.folder}: {TILES_FILE} has tiles outside level {number}")
+            lattice[rows, columns] = chosen
+            lattices.append(lattice)
+        return tuple(lattices)
+
+    def require_encoder(self, bundle: EncoderBundle) -> None:
+        """Refuse an encoder other than the one that made this map.
+
+        Raises:
+            MapError: If the two do not belong together.
+        """
+        if bundle.encoder_sha256 != self.encoder_sha256:
+            raise MapError(
+                f"{self.folder} was built with encoder {self.encoder_sha256[:12]}, "
+                f"{bundle.folder} is {bundle.encoder_sha256[:12]}: rebuild the map with this "
+                "encoder, or fly with that one"
+            )
+        if bundle.descriptor_size != self.descriptors.shape[1]:
+            raise MapError(
+                f"{self.folder} holds descriptors of {self.descriptors.shape[1]} values, "
+                f"{bundle.folder} gives {bundle.descriptor_size}"
+            )
+
+    def verify(self) -> None:
+        """Hash every file against the manifest.
+
+        Raises:
+            MapError: Naming the first file that differs.
+        """
+        verify_hashes(self.folder, self.manifest, MapError)
+
+
+def load_region_map(folder: Path) -> RegionMap:
+    """Open a map, checking its manifest, the size of every file and every array's shape.
+
+    Raises:
+        MapError: If it is missing, cut short or malformed.
+    """
+    manifest = read_manifest(folder, MAP_KIND, MAP_SCHEMA_VERSION, MapError)
+    field_of(manifest, "encoder_sha256", str, folder, MapError)
+    tiles = _open_array(folder / TILES_FILE)
+    descriptors = _open_array(folder / DESCRIPTORS_FILE)
+    mean = _open_array(folder / MEAN_FILE)
+    size = int(field_of(manifest, "descriptor_size", int, folder, MapError))
+    levels = _levels(field_of(manifest, "levels", list, folder, MapError), folder)
+    if tiles.dtype != TILE_DTYPE or tiles.ndim != 1 or not len(tiles):
+        raise MapError(f"{folder / TILES_FILE} is not a non-empty list of tiles")
+    if descriptors.dtype != np.float16 or descriptors.shape != (len(tiles), size):
+        raise MapError(
+            f"{folder / DESCRIPTORS_FILE} is {descriptors.dtype} {descriptors.shape}, expected "
+            f"float16 {(len(tiles), size)}"
+        )
+    if mean.dtype != np.float32 or mean.shape != (len(levels), size):
+        raise MapError(f"{folder / MEAN_FILE} is not float32 {(len(levels), size)}")
+    if int(tiles["level"].max()) >= len(levels):
+        raise MapError(f"{folder / TILES_FILE} names a level that the manifest does not describe")
+    origin = _numbers(field_of(manifest, "frame", dict, folder, MapError), folder, "frame")
+    preview = _numbers(field_of(manifest, "preview", dict, folder, MapError), folder, "preview")
+    try:
+        return RegionMap(
+            folder=folder,
+            manifest=manifest,
+            frame=LocalFrame(origin["origin_latitude_deg"], origin["origin_longitude_deg"]),
+            levels=levels,
+            tiles=tiles,
+            descriptors=descriptors,
+            descriptor_mean=np.asarray(mean),
+            preview=PreviewPicture(**preview),
+        )
+    except (KeyError, TypeError) as error:
+        raise MapError(
+            f"{folder}: manifest lacks a field of its frame or preview: {error}"
+        ) from error
+
+
+def _levels(entries: list[Any], folder: Path) -> tuple[MapLevel, ...]:
+    try:
+        return tuple(
+            MapLevel(
+                footprint_m=float(entry["footprint_m"]),
+                stride_m=float(entry["stride_m"]),
+                rows=int(entry["rows"]),
+                columns=int(entry["columns"]),
+                first_east_m=float(entry["first_east_m"]),
+                first_north_m=float(entry["first_north_m"]),
+            )
+            for entry in entries
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise MapError(f"{folder}: manifest describes a malformed level: {error}") from error
+
+
+def _numbers(entry: Mapping[str, Any], folder: Path, name: str) -> dict[str, float]:
+    try:
+        return {key: float(value) for key, value in entry.items()}
+    except (TypeError, ValueError) as error:
+        raise MapError(f"{folder}: manifest field '{name}' is malformed: {error}") from error
+
+
+def _open_array(path: Path) -> npt.NDArray[Any]:
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise MapError(f"{path} cannot be read: {error}") from error
+    return array
