@@ -35,7 +35,7 @@ def staged_directory(target: Path, kind: str) -> Iterator[Path]:
     Raises:
         OutputError: If the target cannot be written, or holds something else.
     """
-    target = Path(os.path.abspath(target))
+    target = target.absolute()
     _refuse_to_replace_foreign(target, kind)
     staging = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:

@@ -16,7 +16,7 @@ class Engine(Protocol):
     """Runs an encoder: pictures in, descriptors out."""
 
     def encode(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Unit-length descriptors (N, D) of RGB pictures (N, H, W, 3) at the encoder's input size."""
+        """Unit-length descriptors (N, D) of RGB pictures (N, H, W, 3) at the input size."""
         ...
 
 

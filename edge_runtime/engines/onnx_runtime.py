@@ -28,7 +28,7 @@ class OnnxRuntimeEngine:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # noqa: BLE001 - its errors share no base class but Exception
+        except Exception as error:  # its errors share no other base class
             raise EngineError(f"{path} cannot be loaded: {_first_line(error)}") from error
         self._input_shape = (bundle.input_height, bundle.input_width, 3)
         self._descriptor_size = bundle.descriptor_size
