@@ -1,0 +1,1 @@
+"""Training of the encoder from unpaired, unlabelled drone and satellite images (DMNIL)."""
