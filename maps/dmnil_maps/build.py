@@ -1,0 +1,307 @@
+"""Imagery and an encoder in, a region map out."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.format import open_memmap
+from tqdm import tqdm
+
+from dmnil_maps.preview import write_preview
+from dmnil_maps.raster import Imagery, open_imagery
+from dmnil_maps.read_ahead import read_ahead
+from dmnil_maps.tiling import MINIMUM_COVERED_SHARE, TileBatch, lattice_over, tile_batches
+from edge_runtime.contract.artefact import staged_directory, write_manifest
+from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
+from edge_runtime.contract.errors import ConfigError, MapError
+from edge_runtime.contract.geodesy import LocalFrame
+from edge_runtime.contract.region_map import (
+    DESCRIPTORS_FILE,
+    MAP_KIND,
+    MAP_SCHEMA_VERSION,
+    MEAN_FILE,
+    PREVIEW_FILE,
+    TILE_DTYPE,
+    TILES_FILE,
+    MapLevel,
+)
+from edge_runtime.engines import Engine, open_engine
+
+_BATCHES_AHEAD = 4
+_ROWS_PER_CHUNK = 4096
+_UNSORTED_DTYPE = np.dtype([("level", "<u2"), ("lattice_row", "<u4"), ("lattice_column", "<u4")])
+_UNSORTED_TILES = "tiles.unsorted"
+_UNSORTED_DESCRIPTORS = "descriptors.unsorted"
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """How a region map is made; the defaults suit flights at about 120 m.
+
+    Args:
+        imagery: GeoTIFF, or folder of XYZ tiles (z/x/y.jpg).
+        encoder: Encoder bundle.
+        output: The map to write, NAME.map.
+        footprints_m: Side of the square of ground that one tile shows; one lattice each.
+        stride_ratio: Distance between neighbouring tiles as a share of their footprint.
+        zoom: Zoom of a tile folder; the highest present when None.
+        precision: Graph of the bundle to run: fp32, fp16 or int8.
+        threads: Processor threads of the engine; 0 leaves it to the engine.
+        batch_size: Tiles encoded at a time.
+        imagery_date: When the imagery was taken, as its owner gives it.
+        attribution: Whom to credit for the imagery.
+    """
+
+    imagery: Path
+    encoder: Path
+    output: Path
+    footprints_m: tuple[float, ...] = (120.0,)
+    stride_ratio: float = 0.25
+    zoom: int | None = None
+    precision: str = "fp32"
+    threads: int = 0
+    batch_size: int = 16
+    imagery_date: str = ""
+    attribution: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.footprints_m or len(set(self.footprints_m)) != len(self.footprints_m):
+            raise ConfigError(
+                f"footprints must be one or more different sizes: {self.footprints_m}"
+            )
+        if not all(math.isfinite(size) and size > 0 for size in self.footprints_m):
+            raise ConfigError(f"footprints must be positive metres: {self.footprints_m}")
+        if not 0 < self.stride_ratio <= 1:
+            raise ConfigError(f"stride ratio must be above 0 and at most 1: {self.stride_ratio}")
+        if self.batch_size < 1 or self.threads < 0:
+            raise ConfigError(
+                f"batch size must be 1 or more and threads 0 or more: {self.batch_size}, "
+                f"{self.threads}"
+            )
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build wrote, and where its time went."""
+
+    output: Path
+    tiles: int
+    tiles_per_level: tuple[int, ...]
+    wall_s: float
+    encoder_s: float
+
+    @property
+    def encoder_share(self) -> float:
+        """Share of the wall time that was spent in the encoder."""
+        return self.encoder_s / self.wall_s
+
+    @property
+    def tiles_per_second(self) -> float:
+        """Tiles over the whole wall time."""
+        return self.tiles / self.wall_s
+
+
+def build_map(config: BuildConfig) -> Path:
+    """Cut imagery into tiles, describe each with the encoder, and write a region map.
+
+    The same inputs give the same bytes. A build that fails leaves the old map, or none.
+
+    Raises:
+        BundleError: If the encoder bundle is unusable or lacks the precision.
+        EngineError: If the engine refuses the encoder.
+        MapError: If the imagery cannot be read, or holds no tile.
+        OutputError: If the map cannot be written.
+    """
+    return build_with_report(config).output
+
+
+def build_with_report(config: BuildConfig) -> BuildReport:
+    """`build_map`, and its measurements."""
+    started = time.perf_counter()
+    bundle = load_encoder_bundle(config.encoder)
+    engine = open_engine(bundle, config.precision, threads=config.threads)
+    with (
+        open_imagery(config.imagery, config.zoom) as imagery,
+        staged_directory(config.output, MAP_KIND) as staging,
+    ):
+        levels = [
+            lattice_over(imagery.bounds, footprint, footprint * config.stride_ratio)
+            for footprint in config.footprints_m
+        ]
+        encoder_s = _describe(imagery, levels, bundle, engine, config, staging)
+        tiles = _sort(imagery.frame, levels, bundle.descriptor_size, staging)
+        counts = tuple(np.bincount(tiles["level"], minlength=len(levels)).tolist())
+        preview = write_preview(imagery, staging / PREVIEW_FILE)
+        body = {
+            "encoder_sha256": bundle.encoder_sha256,
+            "encoder": {
+                "name": config.encoder.resolve().name.removesuffix(".encoder"),
+                "backbone": bundle.backbone,
+                "head": bundle.head,
+                "input_height": bundle.input_height,
+                "input_width": bundle.input_width,
+                "precision": config.precision,
+            },
+            "descriptor_size": bundle.descriptor_size,
+            "frame": {
+                "origin_latitude_deg": imagery.frame.latitude_deg,
+                "origin_longitude_deg": imagery.frame.longitude_deg,
+            },
+            "levels": [
+                {**asdict(level), "tiles": count}
+                for level, count in zip(levels, counts, strict=True)
+            ],
+            "bounds": _bounds(imagery.frame, levels, tiles),
+            "coordinate_reference_system": imagery.coordinate_reference_system,
+            "imagery": {
+                "date": config.imagery_date,
+                "attribution": config.attribution,
+                "ground_sample_distance_m": round(imagery.ground_sample_distance_m, 4),
+            },
+            "preview": asdict(preview),
+        }
+        write_manifest(staging, MAP_KIND, MAP_SCHEMA_VERSION, body)
+    return BuildReport(
+        output=config.output,
+        tiles=len(tiles),
+        tiles_per_level=counts,
+        wall_s=time.perf_counter() - started,
+        encoder_s=encoder_s,
+    )
+
+
+def _describe(
+    imagery: Imagery,
+    levels: list[MapLevel],
+    bundle: EncoderBundle,
+    engine: Engine,
+    config: BuildConfig,
+    staging: Path,
+) -> float:
+    """Encode every covered tile into two raw files, in the order of reading; seconds encoding."""
+    encoder_s = 0.0
+    positions = sum(level.rows * level.columns for level in levels)
+    with (
+        (staging / _UNSORTED_TILES).open("wb") as tiles_file,
+        (staging / _UNSORTED_DESCRIPTORS).open("wb") as descriptors_file,
+        _progress_bar(positions) as progress,
+    ):
+        for number, level in enumerate(levels):
+            batches = tile_batches(
+                imagery, level, bundle.input_width, bundle.input_height, config.batch_size
+            )
+            kept = 0
+            with closing(read_ahead(batches, _BATCHES_AHEAD)) as ready:
+                for batch in ready:
+                    encoding_started = time.perf_counter()
+                    descriptors = engine.encode(batch.pictures)
+                    encoder_s += time.perf_counter() - encoding_started
+                    _append(tiles_file, descriptors_file, number, batch, descriptors)
+                    kept += len(batch.pictures)
+                    progress.update(batch.examined)
+            if not kept:
+                raise MapError(
+                    f"no {level.footprint_m:g} m tile of {config.imagery} is covered to "
+                    f"{MINIMUM_COVERED_SHARE:.0%}: the raster is nodata there, check its nodata "
+                    "value or choose a smaller footprint"
+                )
+        progress.update(positions - progress.n)
+    return encoder_s
+
+
+def _append(
+    tiles_file: IO[bytes],
+    descriptors_file: IO[bytes],
+    level: int,
+    batch: TileBatch,
+    descriptors: npt.NDArray[np.float32],
+) -> None:
+    tiles = np.empty(len(descriptors), _UNSORTED_DTYPE)
+    tiles["level"] = level
+    tiles["lattice_row"], tiles["lattice_column"] = batch.lattice.T
+    tiles_file.write(tiles.tobytes())
+    descriptors_file.write(descriptors.astype("<f2").tobytes())
+
+
+def _sort(
+    frame: LocalFrame, levels: list[MapLevel], descriptor_size: int, staging: Path
+) -> npt.NDArray[np.void]:
+    """Turn the raw files into the map's arrays, chunk by chunk; returns the tiles."""
+    unsorted = np.fromfile(staging / _UNSORTED_TILES, _UNSORTED_DTYPE)
+    order = np.argsort(unsorted, order=("level", "lattice_row", "lattice_column"))
+    tiles = np.empty(len(unsorted), TILE_DTYPE)
+    for name in ("level", "lattice_row", "lattice_column"):
+        tiles[name] = unsorted[name][order]
+    shape = (len(unsorted), descriptor_size)
+    raw = np.memmap(staging / _UNSORTED_DESCRIPTORS, "<f2", "r", shape=shape)
+    descriptors = open_memmap(staging / DESCRIPTORS_FILE, "w+", "<f2", shape)
+    for chunk in _chunks(0, len(order)):
+        descriptors[chunk] = raw[order[chunk]]
+    means = np.empty((len(levels), descriptor_size), np.float32)
+    for number, level in enumerate(levels):
+        first, end = np.searchsorted(tiles["level"], [number, number + 1])
+        total = np.zeros(descriptor_size, np.float64)
+        for chunk in _chunks(first, end):
+            total += descriptors[chunk].sum(axis=0, dtype=np.float64)
+        means[number] = total / (end - first)
+        for chunk in _chunks(first, end):
+            centred = descriptors[chunk].astype(np.float32) - means[number]
+            tiles["centred_norm"][chunk] = np.linalg.norm(centred, axis=1)
+        chosen = slice(first, end)
+        centres = level.centre(tiles["lattice_row"][chosen], tiles["lattice_column"][chosen])
+        tiles["latitude_deg"][chosen], tiles["longitude_deg"][chosen] = frame.to_geodetic(centres)
+        tiles["footprint_m"][chosen] = level.footprint_m
+    descriptors.flush()
+    np.save(staging / TILES_FILE, tiles)
+    np.save(staging / MEAN_FILE, means)
+    (staging / _UNSORTED_TILES).unlink()
+    (staging / _UNSORTED_DESCRIPTORS).unlink()
+    return tiles
+
+
+def _chunks(first: int, end: int) -> Iterator[slice]:
+    for start in range(first, end, _ROWS_PER_CHUNK):
+        yield slice(start, min(start + _ROWS_PER_CHUNK, end))
+
+
+def _bounds(
+    frame: LocalFrame, levels: list[MapLevel], tiles: npt.NDArray[np.void]
+) -> dict[str, float]:
+    """The box around all footprints; west is above east if it crosses the antimeridian."""
+    half_side = tiles["footprint_m"].astype(np.float64)[:, None] / 2
+    centres = frame.to_local(tiles["latitude_deg"], tiles["longitude_deg"])
+    corners = np.concatenate(
+        [centres + half_side * np.array(sign) for sign in ((-1, -1), (-1, 1), (1, -1), (1, 1))]
+    )
+    latitude, longitude = frame.to_geodetic(corners)
+    from_origin = (longitude - frame.longitude_deg + 180.0) % 360.0 - 180.0
+    west, east = (
+        (frame.longitude_deg + float(extreme) + 180.0) % 360.0 - 180.0
+        for extreme in (from_origin.min(), from_origin.max())
+    )
+    return {
+        "south_deg": float(latitude.min()),
+        "west_deg": west,
+        "north_deg": float(latitude.max()),
+        "east_deg": east,
+    }
+
+
+def _progress_bar(total: int) -> tqdm[Any]:
+    """Tiles looked at, on stderr; where that is not a terminal, one line every ten seconds."""
+    return tqdm(
+        total=total,
+        desc="dmnil-map",
+        unit="tile",
+        dynamic_ncols=True,
+        mininterval=0.2 if sys.stderr.isatty() else 10.0,
+    )

@@ -1,0 +1,102 @@
+"""What a region map holds, for people and for programs; and whether it is intact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge_runtime.contract.artefact import MANIFEST_NAME
+from edge_runtime.contract.encoder_bundle import load_encoder_bundle
+from edge_runtime.contract.errors import MapError
+from edge_runtime.contract.region_map import RegionMap, load_region_map
+
+_POSITION_TOLERANCE_M = 0.01
+
+
+def summary_of(region_map: RegionMap) -> dict[str, Any]:
+    """A map's facts: encoder, levels, area, bounds, size on disk, imagery."""
+    manifest = region_map.manifest
+    size = sum(int(entry["bytes"]) for entry in manifest["files"].values())
+    return {
+        "map": str(region_map.folder),
+        "encoder": {**manifest["encoder"], "sha256": region_map.encoder_sha256},
+        "descriptor_size": int(region_map.descriptors.shape[1]),
+        "tiles": len(region_map.tiles),
+        "levels": manifest["levels"],
+        "area_km2": round(covered_area_km2(region_map), 3),
+        "bounds": manifest["bounds"],
+        "coordinate_reference_system": manifest["coordinate_reference_system"],
+        "imagery": manifest["imagery"],
+        "bytes_on_disk": size + (region_map.folder / MANIFEST_NAME).stat().st_size,
+    }
+
+
+def covered_area_km2(region_map: RegionMap) -> float:
+    """Ground that the tiles of the widest-reaching level cover together."""
+    areas = []
+    for level, lattice in zip(region_map.levels, region_map.lattice_tile, strict=True):
+        cells_per_tile = max(1, round(level.footprint_m / level.stride_m))
+        cell_m = level.footprint_m / cells_per_tile
+        margin = cells_per_tile - 1
+        present = np.pad((lattice >= 0).astype(np.uint8), ((0, margin), (0, margin)))
+        # Every tile covers its own cell and the next ones to the south and east of it.
+        kernel = np.ones((cells_per_tile, cells_per_tile), np.uint8)
+        covered = cv2.dilate(present, kernel, anchor=(margin, margin), borderValue=0)
+        areas.append(int(np.count_nonzero(covered)) * cell_m**2)
+    return max(areas) / 1e6
+
+
+def table_of(summary: dict[str, Any]) -> str:
+    """The summary as aligned lines of text."""
+    encoder, bounds, imagery = summary["encoder"], summary["bounds"], summary["imagery"]
+    rows = [
+        ("map", summary["map"]),
+        ("encoder", f"{encoder['name']} ({encoder['sha256'][:12]}), {encoder['precision']}"),
+        ("", f"{encoder['backbone']}, {encoder['head']}, {summary['descriptor_size']} values"),
+        ("tiles", f"{summary['tiles']:,}"),
+    ]
+    for number, level in enumerate(summary["levels"]):
+        rows.append(
+            (
+                f"level {number}",
+                f"{level['footprint_m']:g} m every {level['stride_m']:g} m, "
+                f"{level['rows']} x {level['columns']}, {level['tiles']:,} tiles",
+            )
+        )
+    rows += [
+        ("area", f"{summary['area_km2']:.2f} km2"),
+        ("latitude", f"{bounds['south_deg']:.6f} to {bounds['north_deg']:.6f}"),
+        ("longitude", f"{bounds['west_deg']:.6f} to {bounds['east_deg']:.6f}"),
+        ("source", f"{summary['coordinate_reference_system'].splitlines()[0]:.60}"),
+        ("", f"{imagery['ground_sample_distance_m']:.2f} m a pixel on the ground"),
+        ("imagery date", imagery["date"] or "not given"),
+        ("attribution", imagery["attribution"] or "not given"),
+        ("on disk", f"{summary['bytes_on_disk'] / 1e6:.1f} MB"),
+    ]
+    return "\n".join(f"{name:<13} {value}".rstrip() for name, value in rows)
+
+
+def verify_map(folder: Path, encoder: Path | None = None) -> RegionMap:
+    """Check every file's hash, every tile's place, and that the encoder is the map's own.
+
+    Raises:
+        MapError: Naming the first thing that is wrong.
+        BundleError: If the encoder bundle is unusable.
+    """
+    region_map = load_region_map(folder)
+    region_map.verify()
+    tiles = region_map.tiles
+    for number, level in enumerate(region_map.levels):
+        chosen = tiles[tiles["level"] == number]
+        if region_map.lattice_tile[number].max() < 0:
+            raise MapError(f"{folder}: level {number} has no tiles")
+        expected = level.centre(chosen["lattice_row"], chosen["lattice_column"])
+        found = region_map.frame.to_local(chosen["latitude_deg"], chosen["longitude_deg"])
+        if np.abs(found - expected).max() > _POSITION_TOLERANCE_M:
+            raise MapError(f"{folder}: tiles of level {number} are not where its lattice is")
+    if encoder is not None:
+        region_map.require_encoder(load_encoder_bundle(encoder))
+    return region_map
