@@ -17,7 +17,6 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.transform import from_origin
-from rasterio.vrt import WarpedVRT
 
 from dmnil_maps.tile_folder import tile_folder_mosaic
 from edge_runtime.contract.errors import MapError
@@ -30,6 +29,7 @@ BLOCK_CACHE_MIB = 256
 _POINTS_PER_EDGE = 41
 _PERCENTILES = (2.0, 98.0)
 _SAMPLE_PX = 1024
+_LONGEST_MESSAGE = 200
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 
@@ -94,26 +94,27 @@ class Imagery:
             MapError: If the source cannot be read there.
         """
         coarser = max(metres_per_pixel) >= self.ground_sample_distance_m
+        bands = np.zeros((4, height, width), self._dataset.dtypes[0])
         try:
-            with WarpedVRT(
-                self._dataset,
-                crs=self._crs,
-                transform=from_origin(west_m, north_m, *metres_per_pixel),
-                width=width,
-                height=height,
+            # Unlike a WarpedVRT, which warps by small blocks, this reads the source only once.
+            rasterio.warp.reproject(
+                rasterio.band(self._dataset, list(self._colour_bands)),
+                bands,
+                src_alpha=self._alpha_band or 0,
+                dst_crs=self._crs,
+                dst_transform=from_origin(west_m, north_m, *metres_per_pixel),
+                dst_alpha=4,
+                init_dest_nodata=False,
                 resampling=Resampling.average if coarser else Resampling.bilinear,
                 tolerance=WARP_TOLERANCE_PX,
-                add_alpha=self._alpha_band is None,
-            ) as warped:
-                bands = warped.read([*self._colour_bands, self._alpha_band or warped.count])
+            )
         except RasterioError as error:
             raise MapError(f"{self._name} cannot be read: {_one_line(error)}") from error
-        rgb = np.moveaxis(bands[:3], 0, -1)
-        return Picture(self._to_8_bit(rgb), bands[3] > 0)
+        return Picture(self._to_8_bit(np.moveaxis(bands[:3], 0, -1)), bands[3] > 0)
 
     def _to_8_bit(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
         if self._stretch is None:
-            return np.asarray(values, np.uint8)
+            return np.ascontiguousarray(values.astype(np.uint8, copy=False))
         low, high = self._stretch
         scaled = (values.astype(np.float32) - low) * (255.0 / (high - low))
         return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0.0, 255.0)), np.uint8)
@@ -238,4 +239,5 @@ def _choose_bands(dataset: DatasetReader, name: str) -> tuple[tuple[int, int, in
 def _one_line(error: Exception) -> str:
     """GDAL's own words, which rasterio often hides behind 'see the previous exception'."""
     cause = error.__cause__ or error
-    return " ".join(str(cause).split()) or type(error).__name__
+    words = " ".join(str(cause).split()) or type(error).__name__
+    return words if len(words) <= _LONGEST_MESSAGE else f"{words[:_LONGEST_MESSAGE]}..."

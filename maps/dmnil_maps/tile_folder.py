@@ -156,7 +156,8 @@ def _add_source(
     band: ElementTree.Element, tile: XyzTile, place: dict[str, str], colour: int | None
 ) -> None:
     """Add a tile to a band of the mosaic; colour None is the mask."""
-    source = ElementTree.SubElement(band, "ComplexSource")
+    from_palette = tile.has_palette and colour is not None
+    source = ElementTree.SubElement(band, "ComplexSource" if from_palette else "SimpleSource")
     ElementTree.SubElement(source, "SourceFilename", relativeToVRT="0").text = str(tile.path)
     colour_band = "1" if colour is None or tile.bands < 3 else str(colour + 1)
     ElementTree.SubElement(source, "SourceBand").text = "mask,1" if colour is None else colour_band
@@ -176,5 +177,5 @@ def _add_source(
         ySize=str(tile.height),
     )
     ElementTree.SubElement(source, "DstRect", place)
-    if tile.has_palette and colour is not None:
+    if colour is not None and from_palette:
         ElementTree.SubElement(source, "ColorTableComponent").text = str(colour + 1)

@@ -14,7 +14,7 @@ from edge_runtime.contract.region_map import MapLevel
 
 MINIMUM_COVERED_SHARE = 0.95
 """A tile is kept if at least this share of its footprint is covered by imagery."""
-BLOCK_PX = 2048
+BLOCK_PX = 1024
 """Blocks of tiles are warped together up to about this side, which bounds memory."""
 _STRIDE_TOLERANCE = 1e-6
 
