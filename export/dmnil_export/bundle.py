@@ -16,7 +16,11 @@ from dmnil_export.golden_images import Images, generate_images, image_paths, rea
 from dmnil_export.half_precision import to_half_precision
 from dmnil_export.onnx_graph import OPSET, fold_batch_norms, write_onnx
 from dmnil_export.source import encoder_to_export
-from dmnil_export.verification import reference_descriptors, verify_precision
+from dmnil_export.verification import (
+    reference_descriptors,
+    verify_half_arithmetic,
+    verify_precision,
+)
 from edge_runtime.contract.artefact import staged_directory, write_manifest
 from edge_runtime.contract.encoder_bundle import (
     BUNDLE_KIND,
@@ -57,16 +61,18 @@ def export_bundle(weights: str, output: Path, config: ExportConfig) -> Path:
             folder / GOLDEN_FILE, images=golden, descriptors=expected[: len(golden)]
         )
         write_onnx(folded, folder / GRAPH_FILES["fp32"])
-        precisions = ["fp32"]
-        if config.fp16:
-            write_onnx(to_half_precision(folded), folder / GRAPH_FILES["fp16"])
-            precisions.append("fp16")
         body = _manifest_body(encoder.config, encoder.descriptor_size, provenance)
+        measured = body["verification"]
+        if config.fp16:
+            half = to_half_precision(folded)
+            measured["fp16"] = verify_half_arithmetic(half, golden, expected[: len(golden)])
+            write_onnx(half, folder / GRAPH_FILES["fp16"])
+        # Engines open bundles, not files: this manifest is replaced once the figures are in.
         write_manifest(folder, BUNDLE_KIND, BUNDLE_SCHEMA_VERSION, body)
-        for precision in precisions:
-            measured = verify_precision(folder, precision, images, expected)
-            logger.info("%s against torch: %s", precision, measured)
-            body["verification"][precision] = measured
+        for precision in ("fp32", "fp16") if config.fp16 else ("fp32",):
+            in_engine = verify_precision(folder, precision, images, expected)
+            measured[precision] = {**in_engine, **measured.get(precision, {})}
+            logger.info("%s against torch: %s", precision, measured[precision])
         write_manifest(folder, BUNDLE_KIND, BUNDLE_SCHEMA_VERSION, body)
     return output
 

@@ -48,8 +48,7 @@ def verify_precision(
     # Batches of 5 and less: a batch size that was fixed at export shows itself here.
     engine = open_engine(load_encoder_bundle(folder), precision)
     found = np.concatenate([engine.encode(images[i : i + 5]) for i in range(0, len(images), 5)])
-    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-    cosines = np.sum(found.astype(np.float64) * expected, axis=1) / lengths
+    cosines = _cosines(found, expected)
     difference = float(np.abs(found - expected).max())
     measured: dict[str, float | int] = {
         "images": len(images),
@@ -62,9 +61,44 @@ def verify_precision(
             f"the fp32 graph differs from torch by {difference:.2g}, more than "
             f"{FP32_MAX_DIFFERENCE:g}: this is a defect of the export, please report it"
         )
-    if precision != "fp32" and cosines.min() < REDUCED_MIN_COSINE:
-        raise BundleError(
-            f"the {precision} graph's worst cosine is {cosines.min():.5f}, below "
-            f"{REDUCED_MIN_COSINE}: these weights do not bear it, export without --{precision}"
-        )
+    if precision != "fp32":
+        _refuse_low_cosine(precision, cosines)
     return measured
+
+
+@torch.no_grad()
+def verify_half_arithmetic(
+    half: Encoder, images: Images, expected: npt.NDArray[np.float32]
+) -> dict[str, float | int]:
+    """How far a half-precision encoder is in torch, which rounds every activation to half.
+
+    ONNX Runtime on a processor widens fp16 operations to float32, so that it would not notice an
+    activation beyond half's range; a GPU would.
+
+    Raises:
+        BundleError: If the cosine falls below 0.999 for any image, or is not a number.
+    """
+    found = half(torch.from_numpy(images)).numpy()
+    cosines = _cosines(found, expected)
+    _refuse_low_cosine("fp16", cosines)
+    return {
+        "half_arithmetic_images": len(images),
+        "half_arithmetic_cosine_min": round(float(cosines.min()), 7),
+    }
+
+
+def _cosines(
+    found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray(np.sum(a * b, axis=1) / lengths, np.float64)
+
+
+def _refuse_low_cosine(precision: str, cosines: npt.NDArray[np.float64]) -> None:
+    worst = cosines.min()
+    if not worst >= REDUCED_MIN_COSINE:  # also when it is not a number
+        raise BundleError(
+            f"the {precision} encoder's worst cosine is {worst:.5f}, below {REDUCED_MIN_COSINE}: "
+            f"these weights do not bear it, export without --{precision}"
+        )
