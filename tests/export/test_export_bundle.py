@@ -156,6 +156,8 @@ def test_the_graph_keeps_the_contract(bundle: EncoderBundle) -> None:
         filters = [entry for entry in model.graph.initializer if len(entry.dims) == 4]
         assert {entry.data_type for entry in filters} == {weight_type}
         assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+        # TensorRT takes uint8 at an input, and lets nothing but a cast read it.
+        assert [n.op_type for n in model.graph.node if "images" in n.input] == ["Cast"]
 
 
 def test_nothing_of_the_exporting_machine_is_in_a_bundle(bundle: EncoderBundle) -> None:

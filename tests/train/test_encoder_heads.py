@@ -93,6 +93,24 @@ def test_features_are_the_descriptor_before_unit_length() -> None:
 
 
 @pytest.mark.parametrize(
+    ("backbone", "mean", "deviation"),
+    [
+        ("convnext", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("efficientnet-lite2", (127 / 255,) * 3, (128 / 255,) * 3),
+    ],
+)
+def test_pixels_are_scaled_as_each_backbone_was_trained(
+    backbone: Backbone, mean: tuple[float, ...], deviation: tuple[float, ...]
+) -> None:
+    encoder = Encoder(small_config(backbone, "gap")).eval()
+    images = some_images(2)
+    pixels = (images.double() / 255 - torch.tensor(mean)) / torch.tensor(deviation)
+    with torch.no_grad():
+        expected = encoder.head(encoder.backbone(pixels.permute(0, 3, 1, 2).float()))
+        torch.testing.assert_close(encoder.features(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"backbone": "resnet"}, "backbone is 'resnet'"),

@@ -36,7 +36,9 @@ class GridAverage(nn.Module):
     def forward(self, feature_map: Tensor) -> Tensor:
         """Vectors (N, G * G * C) of maps (N, C, h, w): cells row by row, channels innermost."""
         cells = grid_average(feature_map, self.grid_size).permute(0, 2, 3, 1)
-        vectors: Tensor = self.norm(cells).flatten(start_dim=1)
+        # Not flatten(): its graph would read the batch size off the uint8 input, which TensorRT
+        # lets nothing but a cast do.
+        vectors: Tensor = self.norm(cells).reshape(-1, self.size)
         return vectors
 
 
@@ -58,7 +60,8 @@ class Projection(nn.Module):
 
 def unit_length(vectors: Tensor) -> Tensor:
     """Vectors (N, D) divided by their Euclidean norms."""
-    return functional.normalize(vectors, dim=1)
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return vectors / lengths.clamp_min(1e-12)
 
 
 def grid_average(feature_map: Tensor, grid_size: int) -> Tensor:
