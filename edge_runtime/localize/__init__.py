@@ -1,0 +1,1 @@
+"""From one camera frame to one position fix: rectify, search, filter, integrity."""

@@ -1,0 +1,120 @@
+"""What one view says about every possible position: a likelihood ratio per grid cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.region_map import MapLevel, RegionMap
+from edge_runtime.localize.camera import FloatArray
+from edge_runtime.localize.position_grid import PositionGrid
+from edge_runtime.localize.rectify import GroundWindow
+from edge_runtime.localize.search import TileSearch
+
+
+@dataclass(frozen=True)
+class EvidenceConfig:
+    """How a score, in standard deviations above chance, turns into evidence."""
+
+    log_ratio_per_sigma: float = 2.0
+    """Growth of the log likelihood ratio with the score; less is more cautious."""
+    indifferent_score: float = 3.0
+    """The score that speaks neither for nor against a place."""
+    largest_score: float = 8.0
+    """Scores above count as this: no single view may be more certain."""
+    mismatch_probability: float = 0.1
+    """How often a view looks like no tile at all though the drone is over the map."""
+    independent_shift: float = 0.125
+    """Shift of the view, in footprints, after which it counts as independent of the last."""
+    smallest_novelty: float = 0.5
+    """Views worth less than this share of an independent one are not encoded."""
+
+    def __post_init__(self) -> None:
+        if self.log_ratio_per_sigma <= 0.0:
+            raise ConfigError("evidence.log_ratio_per_sigma must be positive")
+        if not 0.0 < self.mismatch_probability < 1.0:
+            raise ConfigError("evidence.mismatch_probability must lie between 0 and 1")
+        if self.independent_shift <= 0.0 or not 0.0 < self.smallest_novelty <= 1.0:
+            raise ConfigError("evidence.independent_shift must be > 0, smallest_novelty in 0..1")
+
+
+def likelihood_ratio(
+    scores: npt.NDArray[np.float32], config: EvidenceConfig
+) -> npt.NDArray[np.float32]:
+    """Probability of a view at a place over its probability at a place that it does not show.
+
+    NaN scores, where the map has no tile, give 1: the view says nothing about those places.
+    """
+    clipped = np.minimum(scores, config.largest_score)
+    match = np.exp(config.log_ratio_per_sigma * (clipped - config.indifferent_score))
+    ratio = config.mismatch_probability + (1.0 - config.mismatch_probability) * match
+    return np.asarray(np.where(np.isnan(scores), 1.0, ratio), np.float32)
+
+
+def scores_on_grid(
+    search: TileSearch,
+    region_map: RegionMap,
+    level_number: int,
+    query: npt.NDArray[np.float32],
+    window: GroundWindow,
+    grid: PositionGrid,
+) -> npt.NDArray[np.float32]:
+    """Score of the view for a drone in each cell of the grid, NaN where the map has no tile.
+
+    A drone in a cell looks at the ground the window's offset away; the score there is
+    interpolated between the lattice's tiles.
+    """
+    level = region_map.levels[level_number]
+    rows, columns = _lattice_window(level, window, grid)
+    lattice = region_map.lattice_tile[level_number][rows, columns]
+    present = lattice >= 0
+    field = np.full(lattice.shape, np.nan, np.float32)
+    if present.any():
+        field[present] = search.scores(query, level_number, lattice[present])
+    else:
+        return np.full(grid.mass.shape, np.nan, np.float32)
+    step = grid.cell_m / level.stride_m
+    viewed_west, viewed_north = grid.west_m + window.east_m, grid.north_m + window.north_m
+    first_column = (viewed_west - level.first_east_m) / level.stride_m - columns.start
+    first_row = (level.first_north_m - viewed_north) / level.stride_m - rows.start
+    to_lattice = np.array([[step, 0.0, first_column], [0.0, step, first_row]])
+    on_grid = cv2.warpAffine(
+        field,
+        to_lattice,
+        (grid.mass.shape[1], grid.mass.shape[0]),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=float("nan"),
+    )
+    return np.asarray(on_grid, np.float32)
+
+
+def score_at(
+    scores: npt.NDArray[np.float32], grid: PositionGrid, east_north_m: FloatArray
+) -> float:
+    """The best score within one cell of a position; NaN off the grid or where the map ends."""
+    row = round((grid.north_m - east_north_m[1]) / grid.cell_m)
+    column = round((east_north_m[0] - grid.west_m) / grid.cell_m)
+    around = scores[max(0, row - 1) : max(0, row + 2), max(0, column - 1) : max(0, column + 2)]
+    if not around.size or np.isnan(around).all():
+        return float("nan")
+    return float(np.nanmax(around))
+
+
+def _lattice_window(
+    level: MapLevel, window: GroundWindow, grid: PositionGrid
+) -> tuple[slice, slice]:
+    """Rows and columns of the lattice that the grid's cells may look at, one to spare."""
+    bounds = grid.bounds
+    west = (bounds.west_m + window.east_m - level.first_east_m) / level.stride_m
+    east = (bounds.east_m + window.east_m - level.first_east_m) / level.stride_m
+    north = (level.first_north_m - bounds.north_m - window.north_m) / level.stride_m
+    south = (level.first_north_m - bounds.south_m - window.north_m) / level.stride_m
+    return (
+        slice(max(0, int(np.floor(north)) - 1), max(0, min(level.rows, int(np.ceil(south)) + 2))),
+        slice(max(0, int(np.floor(west)) - 1), max(0, min(level.columns, int(np.ceil(east)) + 2))),
+    )

@@ -1,0 +1,121 @@
+"""The integrity monitor: whether the posterior may leave the drone as a position."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.fix import IntegrityState
+
+
+@dataclass(frozen=True)
+class IntegrityConfig:
+    """When a position is good enough to leave, and when it no longer is."""
+
+    acquire_radius_m: float = 75.0
+    """The filter's 95 % radius must fall below this for a first fix."""
+    tracking_radius_m: float = 150.0
+    """Beyond this 95 % radius a position is no longer current knowledge but dead reckoning."""
+    lost_radius_m: float = 300.0
+    """Beyond this 95 % radius nothing is published."""
+    acquire_elsewhere: float = 0.01
+    """Largest probability of being somewhere else at a first fix."""
+    tracking_elsewhere: float = 0.03
+    """Largest probability of being somewhere else while tracking; above it, coasting."""
+    lost_elsewhere: float = 0.5
+    """Probability of being somewhere else at which the track is given up."""
+    consistent_score: float = 3.0
+    """A view speaks for the position if it scores at least this there."""
+    confirmations: int = 3
+    """This many of the last `confirmation_views` views must speak for a first fix."""
+    confirmation_views: int = 5
+    """How many independent views the confirmations are counted over."""
+    off_map_probability: float = 0.95
+    """Probability of being off the map, over `confirmation_views` views, that is reported."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.acquire_radius_m <= self.tracking_radius_m <= self.lost_radius_m:
+            raise ConfigError("integrity radii must grow: acquire <= tracking <= lost")
+        if not 1 <= self.confirmations <= self.confirmation_views:
+            raise ConfigError("integrity.confirmations must lie in 1..confirmation_views")
+
+
+@dataclass(frozen=True)
+class PosteriorSummary:
+    """What integrity needs to know of the filter after a frame."""
+
+    radius95_m: float
+    """Radius that holds 95 % of the filter's mass, telemetry errors left aside."""
+    elsewhere: float
+    """Probability of not being near the position."""
+    is_local: bool
+    """Whether the filter has narrowed down to one place."""
+
+
+class IntegrityMonitor:
+    """INIT -> ACQUIRING -> TRACKING <-> COASTING -> LOST, and OUT_OF_MAP."""
+
+    def __init__(self, config: IntegrityConfig) -> None:
+        self._config = config
+        self._support: deque[bool] = deque(maxlen=config.confirmation_views)
+        self._off_map: deque[bool] = deque(maxlen=config.confirmation_views)
+        self._has_published = False
+        self.state = IntegrityState.INIT
+        self.reset_counter = 0
+
+    def update(
+        self, summary: PosteriorSummary, view_score: float | None
+    ) -> tuple[IntegrityState, str]:
+        """The state after a frame, and the reason for it.
+
+        Args:
+            view_score: The frame's score at the estimated position, None if it gave no evidence.
+        """
+        if view_score is not None:
+            supports = bool(np.isfinite(view_score)) and view_score >= self._config.consistent_score
+            self._support.append(supports)
+            self._off_map.append(
+                not summary.is_local and summary.elsewhere >= self._config.off_map_probability
+            )
+        if self.state.publishes:
+            self.state, reason = self._keep(summary)
+        else:
+            self.state, reason = self._acquire(summary)
+        return self.state, reason
+
+    def _keep(self, summary: PosteriorSummary) -> tuple[IntegrityState, str]:
+        config = self._config
+        if not summary.is_local or summary.elsewhere >= config.lost_elsewhere:
+            self._support.clear()
+            return IntegrityState.LOST, "recent views contradict the track"
+        if summary.radius95_m > config.lost_radius_m:
+            self._support.clear()
+            return IntegrityState.LOST, f"95 % radius grew to {summary.radius95_m:.0f} m"
+        if summary.elsewhere > config.tracking_elsewhere:
+            return IntegrityState.COASTING, f"{100 * summary.elsewhere:.0f} % doubt in the track"
+        if summary.radius95_m > config.tracking_radius_m:
+            return IntegrityState.COASTING, f"95 % radius is {summary.radius95_m:.0f} m"
+        if len(self._support) == self._support.maxlen and not any(self._support):
+            return IntegrityState.COASTING, "no recent view speaks for the position"
+        return IntegrityState.TRACKING, "views agree with the map"
+
+    def _acquire(self, summary: PosteriorSummary) -> tuple[IntegrityState, str]:
+        config = self._config
+        waiting = IntegrityState.LOST if self._has_published else IntegrityState.ACQUIRING
+        if not self._support and not self._has_published:
+            return IntegrityState.INIT, "no usable view yet"
+        if len(self._off_map) == self._off_map.maxlen and all(self._off_map):
+            return IntegrityState.OUT_OF_MAP, f"{100 * summary.elsewhere:.0f} % off the map"
+        if not summary.is_local or summary.elsewhere > config.acquire_elsewhere:
+            return waiting, "no place on the map stands out yet"
+        if summary.radius95_m > config.acquire_radius_m:
+            return waiting, f"95 % radius is {summary.radius95_m:.0f} m"
+        if sum(self._support) < config.confirmations:
+            return waiting, f"{sum(self._support)} of {config.confirmations} confirming views"
+        if self._has_published:
+            self.reset_counter += 1
+        self._has_published = True
+        return IntegrityState.TRACKING, "position acquired"

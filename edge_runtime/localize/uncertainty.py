@@ -1,0 +1,62 @@
+"""What attitude and height errors do to a position: the filter cannot see them.
+
+They shift every view's ground offset alike, so they must be added to the posterior's spread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.localize.camera import CameraAttitude, FloatArray
+
+_LINE_95 = 1.960
+_CIRCLE_95 = 2.448
+
+
+@dataclass(frozen=True)
+class TelemetryErrorConfig:
+    """Standard deviations of what telemetry says about the camera."""
+
+    heading_deg: float = 5.0
+    """Compass and mounting."""
+    pitch_deg: float = 3.0
+    """Gimbal and mounting; the same figure is used for roll."""
+    height_share: float = 0.1
+    """Height above the viewed ground, relative: barometer, and terrain unlike the take-off's."""
+
+    def __post_init__(self) -> None:
+        if min(self.heading_deg, self.pitch_deg, self.height_share) < 0.0:
+            raise ConfigError("telemetry_error values must not be negative")
+
+
+def view_offset_covariance(
+    attitude: CameraAttitude, height_m: float, offset_m: FloatArray, errors: TelemetryErrorConfig
+) -> FloatArray:
+    """Covariance (2, 2) in square metres, east and north, of the drone-to-window offset."""
+    heading = np.radians(attitude.heading_deg)
+    along = np.array([np.sin(heading), np.cos(heading)])
+    across = np.array([along[1], -along[0]])
+    distance = float(np.linalg.norm(offset_m))
+    tilt = np.radians(errors.pitch_deg)
+    along_variance = (tilt * (height_m + distance**2 / height_m)) ** 2
+    along_variance += (errors.height_share * distance) ** 2
+    across_variance = (np.radians(errors.heading_deg) * distance) ** 2
+    across_variance += (tilt * height_m) ** 2
+    return np.asarray(
+        along_variance * np.outer(along, along) + across_variance * np.outer(across, across),
+        np.float64,
+    )
+
+
+def radius95_of(covariance: FloatArray) -> float:
+    """Radius in metres that holds 95 % of a two-dimensional Gaussian.
+
+    The larger of the limits for a line and for a circle, which is never short by over 1 %.
+    """
+    largest = float(np.linalg.eigvalsh(covariance)[-1])
+    mean = float(np.trace(covariance)) / 2.0
+    limits = _LINE_95 * np.sqrt(max(largest, 0.0)), _CIRCLE_95 * np.sqrt(max(mean, 0.0))
+    return float(max(limits))

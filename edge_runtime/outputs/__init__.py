@@ -1,0 +1,1 @@
+"""Where fixes go: log files and a picture of the track."""

@@ -1,0 +1,1 @@
+"""What the flight controller or the camera's log says about a frame: height and attitude."""

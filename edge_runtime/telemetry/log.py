@@ -1,0 +1,110 @@
+"""A telemetry log in memory, looked up by frame name, frame number or time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edge_runtime.contract.errors import TelemetryError
+
+
+@dataclass(frozen=True)
+class TelemetrySample:
+    """Height and camera attitude at one moment.
+
+    Pitch is the camera's, -90 straight down; heading the camera's, clockwise from north.
+    """
+
+    time_s: float
+    height_m: float
+    heading_deg: float
+    pitch_deg: float
+    roll_deg: float = 0.0
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every value is a number."""
+        values = (self.time_s, self.height_m, self.heading_deg, self.pitch_deg, self.roll_deg)
+        return bool(np.isfinite(values).all())
+
+
+@dataclass(frozen=True)
+class TelemetryLog:
+    """Samples in the order of time.
+
+    Unusable samples (NaN) are kept out and counted: their frames have no telemetry.
+    """
+
+    samples: tuple[TelemetrySample, ...]
+    unusable: int = 0
+    by_frame_name: Mapping[str, int] = field(default_factory=dict)
+    by_frame_number: Mapping[int, int] = field(default_factory=dict)
+    focal_length_35mm: float | None = None
+    """The camera's full-frame equivalent focal length in mm, where the log tells it."""
+
+    def named(self, frame_name: str) -> TelemetrySample | None:
+        """The sample that the log gives for a frame's file name."""
+        index = self.by_frame_name.get(frame_name)
+        return None if index is None else self.samples[index]
+
+    def numbered(self, frame_number: int) -> TelemetrySample | None:
+        """The sample of the frame with this count, from 1."""
+        index = self.by_frame_number.get(frame_number)
+        return None if index is None else self.samples[index]
+
+    def at(self, time_s: float, longest_gap_s: float = 2.0) -> TelemetrySample | None:
+        """Telemetry interpolated to a time; None outside the log or within a longer gap."""
+        times = [sample.time_s for sample in self.samples]
+        after = int(np.searchsorted(times, time_s))
+        if after < len(times) and times[after] == time_s:
+            return self.samples[after]
+        if after == 0 or after == len(times):
+            return None
+        earlier, later = self.samples[after - 1], self.samples[after]
+        gap_s = later.time_s - earlier.time_s
+        if gap_s > longest_gap_s:
+            return None
+        share = (time_s - earlier.time_s) / gap_s
+        return TelemetrySample(
+            time_s=time_s,
+            height_m=earlier.height_m + share * (later.height_m - earlier.height_m),
+            heading_deg=_between_angles(earlier.heading_deg, later.heading_deg, share),
+            pitch_deg=earlier.pitch_deg + share * (later.pitch_deg - earlier.pitch_deg),
+            roll_deg=_between_angles(earlier.roll_deg, later.roll_deg, share),
+        )
+
+
+def log_of(
+    samples: Sequence[TelemetrySample],
+    where: str,
+    frame_names: Sequence[str] = (),
+    frame_numbers: Sequence[int] = (),
+    focal_length_35mm: float | None = None,
+) -> TelemetryLog:
+    """Sort samples by time and drop those that are not finite.
+
+    Raises:
+        TelemetryError: If none is left.
+    """
+    usable = [index for index, sample in enumerate(samples) if sample.is_finite]
+    if not usable:
+        raise TelemetryError(
+            f"{where}: none of its {len(samples)} rows has finite time, height, heading and pitch"
+        )
+    usable.sort(key=lambda index: samples[index].time_s)
+    return TelemetryLog(
+        samples=tuple(samples[index] for index in usable),
+        unusable=len(samples) - len(usable),
+        by_frame_name={frame_names[i]: n for n, i in enumerate(usable)} if frame_names else {},
+        by_frame_number={frame_numbers[i]: n for n, i in enumerate(usable)}
+        if frame_numbers
+        else {},
+        focal_length_35mm=focal_length_35mm,
+    )
+
+
+def _between_angles(first_deg: float, second_deg: float, share: float) -> float:
+    turn = (second_deg - first_deg + 180.0) % 360.0 - 180.0
+    return (first_deg + share * turn) % 360.0
