@@ -12,6 +12,7 @@ import pytest
 import torch
 from dmnil_export.cli import main
 from dmnil_export.golden_images import generate_images
+from dmnil_export.onnx_graph import fold_batch_norms
 from dmnil_train.encoder.checkpoint import load_encoder, save_checkpoint
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder
@@ -158,6 +159,29 @@ def test_the_graph_keeps_the_contract(bundle: EncoderBundle) -> None:
         assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
         # TensorRT takes uint8 at an input, and lets nothing but a cast read it.
         assert [n.op_type for n in model.graph.node if "images" in n.input] == ["Cast"]
+
+
+def test_folding_the_batch_norms_changes_no_descriptor() -> None:
+    torch.manual_seed(4)
+    encoder = Encoder(
+        EncoderConfig(
+            backbone="efficientnet-lite2", output_stride=8, input_height=32, input_width=32
+        )
+    )
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.01, 0.2)
+            torch.nn.init.normal_(module.bias)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    folded = fold_batch_norms(encoder)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    images = torch.from_numpy(generate_images(2, 32, 32, seed=3))
+    with torch.no_grad():
+        torch.testing.assert_close(folded(images), encoder.eval()(images), rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
 def test_nothing_of_the_exporting_machine_is_in_a_bundle(bundle: EncoderBundle) -> None:
