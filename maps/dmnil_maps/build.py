@@ -109,6 +109,18 @@ class BuildReport:
         """Tiles over the whole wall time."""
         return self.tiles / self.wall_s
 
+    def as_dict(self) -> dict[str, Any]:
+        """The report for programs to read."""
+        return {
+            "output": str(self.output),
+            "tiles": self.tiles,
+            "tiles_per_level": list(self.tiles_per_level),
+            "wall_s": round(self.wall_s, 3),
+            "encoder_s": round(self.encoder_s, 3),
+            "encoder_share": round(self.encoder_share, 4),
+            "tiles_per_second": round(self.tiles_per_second, 2),
+        }
+
 
 def build_map(config: BuildConfig) -> Path:
     """Cut imagery into tiles, describe each with the encoder, and write a region map.

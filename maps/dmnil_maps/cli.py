@@ -1,4 +1,4 @@
-"""The command `dmnil-map`: each subcommand is one function here and one entry of `COMMANDS`."""
+"""The command `dmnil-map`: a subcommand is one function here and one entry of `SUBCOMMANDS`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from jsonargparse import auto_cli
+from jsonargparse import ArgumentParser
 
 from dmnil_maps.build import BuildConfig, build_with_report
 from dmnil_maps.describe import summary_of, table_of, verify_map
@@ -22,124 +22,127 @@ _EXIT_ERROR = 2
 _EXIT_INTERRUPTED = 130
 _EXIT_TERMINATED = 143
 
+Action = Callable[[Any], None]
+"""What a subcommand does with its parsed options."""
 
-def build(
-    imagery: Path,
-    encoder: Path,
-    output: Path,
-    footprints: str = "120",
-    stride_ratio: float = 0.25,
-    zoom: int | None = None,
-    precision: str = "fp32",
-    threads: int = 0,
-    batch_size: int = 16,
-    imagery_date: str = "",
-    attribution: str = "",
-    json: bool = False,
-) -> None:
-    """Build a region map from satellite imagery.
 
-    Args:
-        imagery: GeoTIFF, or folder of XYZ tiles (z/x/y.jpg).
-        encoder: Encoder bundle; its descriptors are those that the drone will compute.
-        output: The map to write, NAME.map; a map that is there is replaced when done.
-        footprints: Metres of ground along a tile's side; several, separated by commas, make
-            several levels, for flights at several heights.
-        stride_ratio: Distance between neighbouring tiles as a share of their footprint.
-        zoom: Zoom of a tile folder; the highest present if not given.
-        precision: Graph of the bundle to run: fp32, fp16 or int8.
-        threads: Processor threads of the encoder; 0 leaves it to the engine.
-        batch_size: Tiles encoded at a time.
-        imagery_date: When the imagery was taken, kept in the map.
-        attribution: Whom to credit for the imagery, kept in the map.
-        json: Print the measurements as JSON.
-    """
-    report = build_with_report(
-        BuildConfig(
-            imagery=imagery,
-            encoder=encoder,
-            output=output,
-            footprints_m=_metres(footprints),
-            stride_ratio=stride_ratio,
-            zoom=zoom,
-            precision=precision,
-            threads=threads,
-            batch_size=batch_size,
-            imagery_date=imagery_date,
-            attribution=attribution,
-        )
+def build(parser: ArgumentParser) -> Action:
+    """Build a region map from satellite imagery."""
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_argument("imagery", type=Path, help="GeoTIFF, or folder of XYZ tiles (z/x/y.jpg)")
+    parser.add_argument("--encoder", type=Path, required=True, help="encoder bundle to describe by")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="map to write, NAME.map")
+    parser.add_argument(
+        "--footprints",
+        type=str,
+        default="120",
+        help="metres of ground along a tile's side; several, separated by commas, make levels",
     )
-    if json:
-        _print_json(
-            {
-                "output": str(report.output),
-                "tiles": report.tiles,
-                "tiles_per_level": list(report.tiles_per_level),
-                "wall_s": round(report.wall_s, 3),
-                "encoder_s": round(report.encoder_s, 3),
-                "encoder_share": round(report.encoder_share, 4),
-                "tiles_per_second": round(report.tiles_per_second, 2),
-            }
-        )
-        return
-    _print(
-        f"{report.output}: {report.tiles:,} tiles in {report.wall_s:.1f} s, "
-        f"{report.tiles_per_second:.1f} tiles/s, {report.encoder_share:.0%} of the time in the "
-        "encoder"
+    parser.add_argument(
+        "--stride-ratio", type=float, default=0.25, help="tile spacing as a share of the footprint"
     )
+    parser.add_argument("--zoom", type=int | None, help="zoom of a tile folder, not its highest")
+    parser.add_argument("--precision", default="fp32", help="graph to run: fp32, fp16 or int8")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="the encoder's threads; 0 leaves it to the engine"
+    )
+    parser.add_argument("--batch-size", type=int, default=16, help="tiles encoded at a time")
+    parser.add_argument("--imagery-date", default="", help="when the imagery was taken, to keep")
+    parser.add_argument("--attribution", default="", help="whom to credit for it, to keep")
+    parser.add_argument("--json", action="store_true", help="print the measurements as JSON")
+
+    def run(options: Any) -> None:
+        report = build_with_report(
+            BuildConfig(
+                imagery=options.imagery,
+                encoder=options.encoder,
+                output=options.output,
+                footprints_m=_metres(options.footprints),
+                stride_ratio=options.stride_ratio,
+                zoom=options.zoom,
+                precision=options.precision,
+                threads=options.threads,
+                batch_size=options.batch_size,
+                imagery_date=options.imagery_date,
+                attribution=options.attribution,
+            )
+        )
+        if options.json:
+            _print_json(report.as_dict())
+            return
+        _print(
+            f"{report.output}: {report.tiles:,} tiles in {report.wall_s:.1f} s, "
+            f"{report.tiles_per_second:.1f} tiles/s, {report.encoder_share:.0%} of the time in "
+            "the encoder"
+        )
+
+    return run
 
 
-def info(map: Path, json: bool = False) -> None:  # noqa: A002 - the option is named --map
-    """Show what a region map holds.
+def info(parser: ArgumentParser) -> Action:
+    """Show what a region map holds."""
+    parser.add_argument("map", type=Path, help="region map")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
 
-    Args:
-        map: The region map.
-        json: Print it as JSON.
-    """
-    summary = summary_of(load_region_map(map))
-    if json:
-        _print_json(summary)
-    else:
-        _print(table_of(summary))
+    def run(options: Any) -> None:
+        summary = summary_of(load_region_map(options.map))
+        if options.json:
+            _print_json(summary)
+        else:
+            _print(table_of(summary))
 
-
-def verify(map: Path, encoder: Path | None = None) -> None:  # noqa: A002 - as above
-    """Check that a region map is whole and unaltered.
-
-    Args:
-        map: The region map.
-        encoder: An encoder bundle that has to be the map's own.
-    """
-    region_map = verify_map(map, encoder)
-    with_encoder = "" if encoder is None else f", made with {encoder}"
-    _print(f"{map}: intact, {len(region_map.tiles):,} tiles{with_encoder}")
+    return run
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"build": build, "info": info, "verify": verify}
+def verify(parser: ArgumentParser) -> Action:
+    """Check that a region map is whole and unaltered."""
+    parser.add_argument("map", type=Path, help="region map")
+    parser.add_argument("--encoder", type=Path | None, help="bundle that has to be the map's own")
+
+    def run(options: Any) -> None:
+        region_map = verify_map(options.map, options.encoder)
+        with_encoder = "" if options.encoder is None else f", made with {options.encoder}"
+        _print(f"{options.map}: intact, {len(region_map.tiles):,} tiles{with_encoder}")
+
+    return run
 
 
-def main() -> None:
-    """Run a subcommand; a user's error is one line on stderr and exit status 2."""
-    logging.basicConfig(format="dmnil-map: %(levelname)s: %(message)s")
+SUBCOMMANDS: dict[str, Callable[[ArgumentParser], Action]] = {
+    "build": build,
+    "info": info,
+    "verify": verify,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; 0 when done, 2 when the user can put something right."""
+    parser = ArgumentParser(prog="dmnil-map", description="Make and inspect region maps.")
+    choices = parser.add_subcommands()
+    actions = {}
+    for name, subcommand in SUBCOMMANDS.items():
+        subparser = ArgumentParser(description=subcommand.__doc__)
+        actions[name] = subcommand(subparser)
+        choices.add_subcommand(name, subparser, help=subcommand.__doc__)
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    logging.basicConfig(level=logging.WARNING, format="dmnil-map: %(message)s")
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # its errors are raised as well
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        auto_cli(dict(COMMANDS), as_positional=False)
+        actions[options.subcommand](options[options.subcommand])
     except DmnilError as error:
         sys.stderr.write(f"dmnil-map: error: {error}\n")
-        sys.exit(_EXIT_ERROR)
+        return _EXIT_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("dmnil-map: interrupted, nothing was written\n")
-        sys.exit(_EXIT_INTERRUPTED)
+        return _EXIT_INTERRUPTED
+    return 0
 
 
 def _metres(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(
-            f"footprints are metres separated by commas, such as 60,120: {text!r}"
-        ) from None
+        raise ConfigError(f"--footprints takes metres such as 60,120, not {text!r}") from None
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -156,4 +159,4 @@ def _print_json(content: object) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.warp
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
-from rasterio.transform import from_origin
+from rasterio.transform import Affine, xy
 
 from dmnil_maps.tile_folder import tile_folder_mosaic
 from edge_runtime.contract.errors import MapError
@@ -94,27 +95,31 @@ class Imagery:
             MapError: If the source cannot be read there.
         """
         coarser = max(metres_per_pixel) >= self.ground_sample_distance_m
-        bands = np.zeros((4, height, width), self._dataset.dtypes[0])
+        east_step, north_step = metres_per_pixel
+        # rasterio 1.4 mixes bands up unless they are the first ones in order, so warp those.
+        last_band = max(self._colour_bands)
+        bands = np.zeros((last_band + 1, height, width), self._dataset.dtypes[0])
         try:
             # Unlike a WarpedVRT, which warps by small blocks, this reads the source only once.
             rasterio.warp.reproject(
-                rasterio.band(self._dataset, list(self._colour_bands)),
+                rasterio.band(self._dataset, list(range(1, last_band + 1))),
                 bands,
                 src_alpha=self._alpha_band or 0,
                 dst_crs=self._crs,
-                dst_transform=from_origin(west_m, north_m, *metres_per_pixel),
-                dst_alpha=4,
+                dst_transform=Affine(east_step, 0.0, west_m, 0.0, -north_step, north_m),
+                dst_alpha=last_band + 1,
                 init_dest_nodata=False,
                 resampling=Resampling.average if coarser else Resampling.bilinear,
                 tolerance=WARP_TOLERANCE_PX,
             )
-        except RasterioError as error:
+        except (RasterioError, CPLE_BaseError) as error:
             raise MapError(f"{self._name} cannot be read: {_one_line(error)}") from error
-        return Picture(self._to_8_bit(np.moveaxis(bands[:3], 0, -1)), bands[3] > 0)
+        rgb = np.stack([bands[number - 1] for number in self._colour_bands], axis=-1)
+        return Picture(self._to_8_bit(rgb), bands[-1] > 0)
 
     def _to_8_bit(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
         if self._stretch is None:
-            return np.ascontiguousarray(values.astype(np.uint8, copy=False))
+            return values.astype(np.uint8, copy=False)
         low, high = self._stretch
         scaled = (values.astype(np.float32) - low) * (255.0 / (high - low))
         return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0.0, 255.0)), np.uint8)
@@ -123,7 +128,7 @@ class Imagery:
         shape = (3, min(self._dataset.height, _SAMPLE_PX), min(self._dataset.width, _SAMPLE_PX))
         try:
             sample = self._dataset.read(list(self._colour_bands), out_shape=shape, masked=True)
-        except RasterioError as error:
+        except (RasterioError, CPLE_BaseError) as error:
             raise MapError(f"{self._name} cannot be read: {_one_line(error)}") from error
         limits = []
         for band in sample:
@@ -135,8 +140,8 @@ class Imagery:
         return low_high[:, 0], low_high[:, 1]
 
     def _frame_at_centre(self) -> LocalFrame:
-        centre = self._dataset.transform * (self._dataset.width / 2, self._dataset.height / 2)
-        longitude, latitude = self._project(CRS.from_epsg(4326), np.array([centre]))[0]
+        centre = np.array([[self._dataset.width / 2, self._dataset.height / 2]])
+        longitude, latitude = self._project_pixels(centre, CRS.from_epsg(4326))[0]
         return LocalFrame(
             round(float(latitude), ORIGIN_DECIMALS), round(float(longitude), ORIGIN_DECIMALS)
         )
@@ -144,7 +149,7 @@ class Imagery:
     def _ground_sample_distance_m(self) -> float:
         column, row = self._dataset.width / 2, self._dataset.height / 2
         corners = [(column, row), (column + 1, row), (column, row + 1)]
-        origin, right, down = self._project_pixels(np.array(corners))
+        origin, right, down = self._project_pixels(np.array(corners), self._crs)
         (a, b), (c, d) = right - origin, down - origin
         return float(np.sqrt(abs(a * d - b * c)))
 
@@ -158,30 +163,27 @@ class Imagery:
             ],
             axis=-1,
         )
-        ring = self._project_pixels(edges)
+        ring = self._project_pixels(edges, self._crs)
         (west, south), (east, north) = ring.min(axis=0), ring.max(axis=0)
         return LocalBounds(float(west), float(south), float(east), float(north))
 
-    def _project_pixels(self, pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Frame metres (N, 2) of the raster's own (column, row) positions (N, 2)."""
-        places = np.array([self._dataset.transform * tuple(pixel) for pixel in pixels])
-        return self._project(self._crs, places)
-
-    def _project(self, crs: CRS, places: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _project_pixels(self, pixels: npt.NDArray[np.float64], crs: CRS) -> npt.NDArray[np.float64]:
+        """Positions (N, 2) in a reference system of the raster's own (column, row) (N, 2)."""
+        places = xy(self._dataset.transform, pixels[:, 1], pixels[:, 0], offset="ul")
         try:
-            x, y = rasterio.warp.transform(self._dataset.crs, crs, places[:, 0], places[:, 1])
-        except RasterioError as error:
-            raise MapError(
-                f"{self._name}: PROJ cannot convert from its coordinate reference system "
-                f"{self.coordinate_reference_system}: {_one_line(error)}"
-            ) from error
+            x, y = rasterio.warp.transform(self._dataset.crs, crs, *places)
+        except (RasterioError, CPLE_BaseError) as error:
+            raise self._beyond_frame(_one_line(error)) from error
         projected = np.stack([np.asarray(x, np.float64), np.asarray(y, np.float64)], axis=-1)
         if not np.isfinite(projected).all():
-            raise MapError(
-                f"{self._name} reaches places that lie outside of one map's frame: cut it to a "
-                "region, or check its georeference"
-            )
+            raise self._beyond_frame("it lies on the far side of the globe")
         return projected
+
+    def _beyond_frame(self, reason: str) -> MapError:
+        return MapError(
+            f"{self._name} does not convert from {self.coordinate_reference_system} into one "
+            f"map's frame ({reason}): cut it to a region, or check its georeference"
+        )
 
 
 @contextmanager

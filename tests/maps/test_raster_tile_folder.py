@@ -1,0 +1,103 @@
+"""Tile folders as they come: mixed formats, gaps, broken pictures, several zooms."""
+
+from __future__ import annotations
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+from dmnil_maps.raster import open_imagery
+from pyproj import Transformer
+
+from tests.maps.conftest import (
+    TILE_ZOOM,
+    Ground,
+    tile_bounds,
+    tiles_of_ground,
+    write_tile_folder,
+)
+
+GROUND = Ground()
+
+
+def tile_file(folder, number, suffix=".png"):
+    x, y = tiles_of_ground()[number]
+    return folder / str(TILE_ZOOM) / str(x) / f"{y}{suffix}"
+
+
+def picture_of_tile(folder, number):
+    """100 m of ground around a tile's centre."""
+    west, south, east, north = tile_bounds(TILE_ZOOM, *tiles_of_ground()[number])
+    to_degrees = Transformer.from_crs("EPSG:3857", "EPSG:4326", always_xy=True)
+    longitude, latitude = to_degrees.transform((west + east) / 2, (south + north) / 2)
+    with open_imagery(folder) as imagery:
+        centre = imagery.frame.to_local(latitude, longitude)
+        return imagery.read(centre[0] - 50, centre[1] + 50, (1.0, 1.0), 100, 100)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_tile_folder(tmp_path / "tiles", GROUND)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_other_formats_show_the_same_ground(tmp_path, folder, suffix):
+    other = write_tile_folder(tmp_path / "other", GROUND, suffix)
+    expected = picture_of_tile(folder, 4).rgb.astype(float)
+    assert np.abs(picture_of_tile(other, 4).rgb - expected).mean() < 4.0
+
+
+def test_formats_may_be_mixed(tmp_path, folder):
+    expected = picture_of_tile(folder, 4).rgb.astype(float)
+    picture = cv2.imread(str(tile_file(folder, 4)))
+    tile_file(folder, 4).unlink()
+    assert cv2.imwrite(str(tile_file(folder, 4, ".jpg")), picture)
+    assert np.abs(picture_of_tile(folder, 4).rgb - expected).mean() < 4.0
+
+
+def test_a_missing_tile_is_ground_without_imagery(folder):
+    tile_file(folder, 4).unlink()
+    assert not picture_of_tile(folder, 4).covered.any()
+    assert picture_of_tile(folder, 5).covered.all()
+
+
+def test_a_broken_tile_is_left_out_with_a_warning(folder, caplog):
+    tile_file(folder, 4).write_bytes(b"\x89PNG broken")
+    with caplog.at_level(logging.WARNING):
+        assert not picture_of_tile(folder, 4).covered.any()
+    assert str(tile_file(folder, 4)) in caplog.text
+
+
+def test_a_transparent_tile_is_ground_without_imagery(folder):
+    picture = cv2.cvtColor(cv2.imread(str(tile_file(folder, 4))), cv2.COLOR_BGR2BGRA)
+    picture[..., 3] = 0
+    assert cv2.imwrite(str(tile_file(folder, 4)), picture)
+    assert not picture_of_tile(folder, 4).covered.any()
+    assert picture_of_tile(folder, 5).covered.all()
+
+
+def test_a_grey_tile_among_coloured_ones_is_grey(folder):
+    grey = cv2.imread(str(tile_file(folder, 4)), cv2.IMREAD_GRAYSCALE)
+    assert cv2.imwrite(str(tile_file(folder, 4)), grey)
+    rgb = picture_of_tile(folder, 4).rgb
+    assert rgb.std() > 5
+    assert (rgb == rgb[..., :1]).all()
+    assert (picture_of_tile(folder, 5).rgb.std(axis=-1) > 5).any()
+
+
+def test_a_tile_of_twice_the_size_keeps_its_place(folder):
+    expected = picture_of_tile(folder, 4).rgb.astype(float)
+    large = cv2.resize(cv2.imread(str(tile_file(folder, 4))), (512, 512))
+    assert cv2.imwrite(str(tile_file(folder, 4)), large)
+    assert np.abs(picture_of_tile(folder, 4).rgb - expected).mean() < 3.0
+
+
+def test_the_highest_zoom_is_read_unless_one_is_chosen(folder):
+    x, y = (number // 2 for number in tiles_of_ground()[4])
+    coarse = folder / str(TILE_ZOOM - 1) / str(x) / f"{y}.png"
+    coarse.parent.mkdir(parents=True)
+    assert cv2.imwrite(str(coarse), np.zeros((256, 256, 3), np.uint8))
+    with open_imagery(folder) as fine, open_imagery(folder, TILE_ZOOM - 1) as chosen:
+        ratio = chosen.ground_sample_distance_m / fine.ground_sample_distance_m
+    assert ratio == pytest.approx(2.0, rel=1e-3)
