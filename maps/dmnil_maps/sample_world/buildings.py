@@ -114,7 +114,7 @@ def furnish_roof(
     axis = np.array([np.cos(angle_rad), np.sin(angle_rad)])
     side = np.array([-axis[1], axis[0]])
     height = shell.height_m
-    if builder.chance(0.3) and min(size_m) > 9:
+    if builder.chance(0.13) and min(size_m) > 9:
         share = builder.between(0.35, 0.85)
         spot = centre + axis * builder.between(-0.5, 0.5) * (1 - share) * size_m[0]
         panels = Shell(height + 0.35, "solar", 0.0, 0, 0)

@@ -23,6 +23,10 @@ FARTHEST_M = 1100.0  # horizontal; beyond there is only haze
 SIDE_STEP_M = 0.35  # a ray that ends this far under the surface has met a side
 LOWEST_CAMERA_M = 1.5
 HAZE_PER_M = 0.0035
+GRAIN_M = 0.07  # of the texture that is finer than the surface raster
+_GRAIN = cv2.GaussianBlur(
+    np.random.default_rng(17).standard_normal((256, 256)).astype(np.float32), (0, 0), 0.8
+) * np.float32(2.2)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class DroneRenderer:
     """
 
     def __init__(
-        self, world: World, appearance: Appearance, surface_resolution_m: float = 0.2
+        self, world: World, appearance: Appearance, surface_resolution_m: float = 0.16
     ) -> None:
         self._world = world
         self._appearance = appearance
@@ -139,6 +143,7 @@ class DroneRenderer:
         colour = _sample_colour(window, hits, footprint)
         self._paint_sides(window, hits, footprint, colour)
         colour = _smooth_outlines(colour, hits, footprint)
+        _add_grain(colour, window, hits, footprint)
         veil = 1 - np.exp(-distance * np.float32(HAZE_PER_M * self._appearance.haze * 4))
         if sky.any():
             colour[sky] = HAZE_RGB
@@ -166,9 +171,13 @@ class DroneRenderer:
         pixels = colour.reshape(-1, 3)
         soft = (owner == VEGETATION) | (owner == CAR) | (owner == 0)
         share = np.clip(height[soft] / np.maximum(surface[soft], 0.1), 0, 1)
-        dark = 0.55 + 0.4 * share
+        grain = _GRAIN[
+            (hits.row.ravel()[side[soft]] * 1.3 + 4.7 * height[soft]).astype(np.int32) % 256,
+            (hits.column.ravel()[side[soft]] * 1.3 - 3.1 * height[soft]).astype(np.int32) % 256,
+        ]
+        dark = (0.42 + 0.5 * share) * (1 + 0.2 * grain)
         under = window.colour[0][rows.ravel()[side[soft]], columns.ravel()[side[soft]]]
-        pixels[side[soft]] = under * dark[:, None]
+        pixels[side[soft]] = np.clip(under * dark[:, None], 0, 255)
         wall = side[~soft]
         if wall.size == 0:
             return
@@ -235,6 +244,33 @@ def _sample_colour(
     if colour is None:
         raise ValueError("a picture without pixels cannot be rendered")
     return colour
+
+
+def _add_grain(
+    colour: NDArray[np.uint8], window: StoredWindow, hits: Hits, footprint: NDArray[np.float32]
+) -> None:
+    """Roughen near surfaces, in place, with grain fixed to the ground."""
+    strength = np.clip(1.2 - footprint / np.float32(0.3), 0, 1) * np.float32(0.06)
+    near = np.flatnonzero((strength > 0.002).any(1))
+    if near.size == 0:
+        return
+    span = slice(int(near[0]), int(near[-1]) + 1)
+    scale = np.float32(window.resolution_m / GRAIN_M)
+    offset = window.west_m / GRAIN_M, window.north_m / GRAIN_M
+    columns = (hits.column[span] * scale + np.float32(offset[0] % 256)).astype(np.int32) & 255
+    rows = (hits.row[span] * scale - np.float32(offset[1] % 256)).astype(np.int32) & 255
+    gain = 1 + strength[span] * _GRAIN[rows, columns]
+    # Foliage is rough at every height, at the size of twigs.
+    height = hits.height_m[span]
+    owner = window.owner[
+        (hits.row[span] + 0.5).astype(np.int32), (hits.column[span] + 0.5).astype(np.int32)
+    ]
+    twig = np.float32(window.resolution_m / 0.3)
+    rows = (hits.row[span] * twig + height * np.float32(2.9)).astype(np.int32) & 255
+    columns = (hits.column[span] * twig - height * np.float32(2.3)).astype(np.int32) & 255
+    leafy = np.float32(0.13) * (owner == VEGETATION)
+    gain *= 1 + leafy * _GRAIN[rows, columns]
+    colour[span] = np.clip(colour[span] * gain[..., None], 0, 255)
 
 
 def _smooth_outlines(

@@ -102,6 +102,15 @@ def scattered(
     return points[builder.rng.permutation(len(points))]
 
 
+def clumped(builder: SceneBuilder, points: FloatArray, share: float) -> FloatArray:
+    """About a share of the (N, 2) points, in clumps with gaps between."""
+    if len(points) == 0:
+        return points
+    field = curves.SmoothBend(builder.rng, 42.0, 1.0)
+    value = (field(points) - points).sum(1) + builder.rng.normal(0, 0.7, len(points))
+    return points[value > np.quantile(value, 1 - share)]
+
+
 def along_line(points: FloatArray, spacing_m: float) -> Iterator[tuple[FloatArray, float]]:
     """Points and directions (radians) about every `spacing_m` metres along a polyline."""
     even = curves.resample(points, spacing_m)

@@ -22,12 +22,13 @@ def fill_farmland(builder: SceneBuilder, district: District) -> None:
     side = np.array([-axis[1], axis[0]])
     along, across = district.outline @ axis, district.outline @ side
     boxes = [(along.min(), along.max(), across.min(), across.max())]
-    largest = builder.between(0.35, 1.0) * LARGEST_FIELD_M2
+    largest = builder.between(0.25, 1.5) * LARGEST_FIELD_M2
+    strips = builder.between(0.25, 0.9)  # low: long strips
     while boxes:
         u0, u1, v0, v1 = boxes.pop()
         if (u1 - u0) * (v1 - v0) > largest and max(u1 - u0, v1 - v0) > 60:
-            share = builder.between(0.3, 0.7)
-            if (u1 - u0) * builder.between(0.45, 1.0) > v1 - v0:
+            share = builder.between(0.22, 0.78)
+            if (u1 - u0) * strips * builder.between(0.7, 1.4) > v1 - v0:
                 cut = u0 + share * (u1 - u0)
                 boxes += [(u0, cut, v0, v1), (cut, u1, v0, v1)]
                 ends = axis * cut + side * v0, axis * cut + side * v1
@@ -59,11 +60,14 @@ def fill_wood(builder: SceneBuilder, district: District) -> None:
     spots = scattered(builder, district.low, district.high, spacing)
     spots = spots[district.inside(spots) & (builder.free.at(spots) == OPEN_LAND)]
     thick = (density(spots) - spots).sum(1) + builder.rng.normal(0, 0.25, len(spots))
-    for (east, north), bulk in zip(spots, thick, strict=True):
+    stands = (curves.SmoothBend(builder.rng, 190, 1.0)(spots) - spots).sum(1)
+    for (east, north), bulk, stand in zip(spots, thick, stands, strict=True):
         if bulk < -1.5:
             continue
-        species = builder.pick(kinds) if builder.chance(0.93) else builder.pick(other)
-        radius = builder.between(2.0, 3.6) if species in CONIFERS else builder.between(2.6, 5.0)
+        foreign = 0.8 if stand > 1.5 else 0.04
+        species = builder.pick(other if builder.chance(foreign) else kinds)
+        radius = builder.between(1.8, 3.4) if species in CONIFERS else builder.between(2.4, 5.4)
+        radius *= 0.62 if stand < -1.6 else 1.0  # a young plantation
         builder.tree((east, north), radius, species)
     for _ in range(2):
         heading = builder.between(0, np.pi)

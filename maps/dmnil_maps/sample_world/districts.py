@@ -27,7 +27,7 @@ MIDDLE: dict[LandUse, float] = {
     "park": 0.07,
     "farmland": 0.05,
 }
-OUTER: dict[LandUse, float] = {"farmland": 0.56, "wood": 0.22, "suburb": 0.12, "industry": 0.1}
+OUTER: dict[LandUse, float] = {"farmland": 0.58, "wood": 0.17, "suburb": 0.15, "industry": 0.1}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 
 from dmnil_maps.sample_world import curves
 from dmnil_maps.sample_world.buildings import Shell, add_flat_block
-from dmnil_maps.sample_world.city_blocks import Block, scattered
+from dmnil_maps.sample_world.city_blocks import Block, clumped, scattered
 from dmnil_maps.sample_world.parking import add_parking_lot
 from dmnil_maps.sample_world.scene import FloatArray, Road, Stripe, rectangle
 from dmnil_maps.sample_world.scene_builder import SceneBuilder
@@ -71,7 +71,7 @@ def fill_campus(builder: SceneBuilder, block: Block) -> None:
     trees = scattered(builder, block.outline.min(0), block.outline.max(0), 9.0)
     inside = trees[block.contains(trees)] if len(trees) else trees
     builder.trees_where_free(
-        inside[builder.rng.random(len(inside)) < 0.4], (2.0, 4.6), (0, 1, 2, 3)
+        clumped(builder, inside, 0.4), (2.0, 4.6), (0, 1, 2, 3)
     )
 
 

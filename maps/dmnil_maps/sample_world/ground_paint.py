@@ -83,9 +83,15 @@ def _varied(look: palette.Look, seed: int) -> tuple[float, float, float]:
     brightness = 1 + look.variety * float(np.clip(rng.normal(), -1.8, 1.8))
     towards = float(rng.beta(1.5, 2.5)) * min(1.0, 14 * look.variety)
     rgb = np.array(look.rgb) + towards * np.subtract(look.drift_rgb, look.rgb)
-    rgb = rgb * brightness + rng.normal(0, 18 * look.variety, 3)
+    rgb = rgb * brightness + rng.normal(0, _hue_spread(look), 3)
     red, green, blue = (float(value) for value in np.clip(rgb, 0, 255))
     return red, green, blue
+
+
+def _hue_spread(look: palette.Look) -> float:
+    """Colour drift between patches, in 8-bit levels: greys stay grey."""
+    vividness = max(look.rgb) - min(look.rgb)
+    return 18 * look.variety * (1.0 if vividness > 16 else 0.25)
 
 
 def _paint_rows(canvas: _Canvas, patch: Patch, contrast: float, material: str) -> None:
@@ -119,9 +125,34 @@ def _paint_road(
     look = palette.look_of(material, appearance.season)
     rgb = _varied(look, road.seed)
     canvas.fill(curves.ribbon(road.centreline, width_m), rgb, material)
+    if material in ("asphalt", "asphalt_old"):
+        _wear(canvas, road, rgb, material)
     if road.surface == "dirt":
         grass = palette.look_of("meadow", appearance.season)
         canvas.fill(curves.ribbon(road.centreline, 0.9), _varied(grass, road.seed), "meadow")
+
+
+def _wear(
+    canvas: _Canvas, road: Road, rgb: tuple[float, float, float], material: str
+) -> None:
+    """Mended pieces and the tracks of wheels on a carriageway."""
+    rng = np.random.default_rng([road.seed, 3])
+    line = curves.resample(road.centreline, 4.0)
+    for _ in range(int(rng.poisson(len(line) / 16))):
+        at, reach = int(rng.integers(len(line))), int(rng.integers(2, 7))
+        piece = line[at : at + reach]
+        tone = float(rng.uniform(0.88, 1.07))
+        if len(piece) > 1:
+            moved = curves.offset(piece, float(rng.uniform(-0.3, 0.3)) * road.width_m)
+            mended = (rgb[0] * tone, rgb[1] * tone, rgb[2] * tone)
+            width = float(rng.uniform(0.8, 0.35 * road.width_m))
+            canvas.fill(curves.ribbon(moved, width), mended, material)
+    if road.width_m >= 6.5:
+        for side in (-1, 1):
+            for wheel in (-0.8, 0.8):
+                middle = curves.offset(line, side * road.width_m / 4 + wheel)
+                track = canvas.window.fixed_point(curves.ribbon(middle, 0.6))
+                cv2.fillPoly(canvas.gain, [track], 0.965, cv2.LINE_8, SUBPIXEL_BITS)
 
 
 def _textured(canvas: _Canvas, appearance: Appearance) -> NDArray[np.float32]:
@@ -133,7 +164,7 @@ def _textured(canvas: _Canvas, appearance: Appearance) -> NDArray[np.float32]:
     coarse = smooth_noise(window, 21.0, 5) + smooth_noise(window, 63.0, 6)
     drift = 0.5 + 0.33 * smooth_noise(window, 37.0, 7) + 0.22 * smooth_noise(window, 9.0, 8)
     drift += 0.12 * smooth_noise(window, 1.7, 9)
-    drift = np.clip(drift, 0, 1) - np.float32(0.35)
+    drift = np.float32(0.75) * (np.clip(drift, 0, 1) - np.float32(0.35))
     gain = tables["fine"][canvas.material] * grain
     gain += tables["middle"][canvas.material] * middle
     gain += tables["coarse"][canvas.material] * coarse

@@ -4,7 +4,7 @@ import numpy as np
 
 from dmnil_maps.sample_world import curves
 from dmnil_maps.sample_world.buildings import Shell, add_flat_block
-from dmnil_maps.sample_world.city_blocks import Block, scattered
+from dmnil_maps.sample_world.city_blocks import Block, clumped, scattered
 from dmnil_maps.sample_world.parking import add_parking_lot
 from dmnil_maps.sample_world.scene import Road, rectangle
 from dmnil_maps.sample_world.scene_builder import SceneBuilder
@@ -52,8 +52,8 @@ def fill_estate(builder: SceneBuilder, block: Block) -> None:
                 builder.roads.append(Road(ends, 1.8, "concrete", seed=builder.seed()))
             along += length + builder.between(12, 22) if placed else 9.0
     _paths(builder, block)
-    spots = scattered(builder, block.outline.min(0), block.outline.max(0), 8.0)
-    spots = spots[builder.rng.random(len(spots)) < 0.4]
+    spots = scattered(builder, block.outline.min(0), block.outline.max(0), 6.5)
+    spots = clumped(builder, spots, 0.42)
     inside = spots[block.contains(spots)] if len(spots) else spots
     builder.trees_where_free(inside, (1.8, 4.8), (0, 1, 2, 3, 5))
 

@@ -127,37 +127,45 @@ def _paint_cars(index: SceneIndex, appearance: Appearance, layers: ObjectLayers)
 
 @lru_cache(maxsize=2048)
 def _crown(variant: int, diameter_px: int, cone: bool) -> tuple[NDArray[np.float32], ...]:
-    """Relative height and brightness (0 where no crown) of a crown of one size."""
+    """Relative height (0 where no crown) and brightness of a crown: a heap of round lobes."""
     rng = np.random.default_rng([variant, 5])
     size = diameter_px + 2
     axis = (np.arange(size, dtype=np.float32) - (size - 1) / 2) / (diameter_px / 2)
     x, y = np.meshgrid(axis, axis)
-    turn = np.arctan2(y, x)
-    ragged = np.ones_like(x)
-    for wave in range(2, 8):
-        strength = (0.05 if cone else 0.085) * 2 / wave**0.5
-        ragged += strength * rng.normal() * np.cos(wave * turn + rng.uniform(0, 6.28))
-    radius = np.hypot(x, y) / np.clip(ragged, 0.6, 1.3)
-    grains = rng.standard_normal((9, 9)).astype(np.float32)
-    lumps = cv2.resize(grains, (size, size), interpolation=cv2.INTER_CUBIC)
-    fine = rng.standard_normal((max(3, size // 2), max(3, size // 2))).astype(np.float32)
-    lumps = 0.7 * lumps + 0.4 * cv2.resize(fine, (size, size), interpolation=cv2.INTER_LINEAR)
+    lobes = 7 if cone else int(rng.integers(9, 16))
+    top = np.zeros_like(x)
+    tone = np.ones_like(x)
+    for lobe in range(lobes):
+        turn = 2.4 * lobe + rng.uniform(-0.5, 0.5)  # golden angle: lobes spread evenly
+        out = 0.0 if lobe == 0 else 0.62 * np.sqrt((lobe + 0.5) / lobes) * rng.uniform(0.8, 1.1)
+        radius = rng.uniform(0.32, 0.5) if lobe else 0.55
+        square = (x - out * np.cos(turn)) ** 2 + (y - out * np.sin(turn)) ** 2
+        inside = square < radius**2
+        high = 0.75 - 0.3 * out**2 + np.sqrt(np.maximum(radius**2 - square, 0))
+        front = inside & (high > top)
+        top = np.where(front, high, top)
+        tone = np.where(front, rng.uniform(0.86, 1.12), tone)
+    grains = max(4, size // 3)
+    fine = rng.standard_normal((grains, grains)).astype(np.float32)
+    leaves = cv2.resize(fine, (size, size), interpolation=cv2.INTER_LINEAR)
+    crown = top > 0
+    padded = np.pad(crown.astype(np.uint8), 1)
+    inward = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1] / (diameter_px / 2)
+    height = top / max(float(top.max()), 1e-6)
     if cone:
-        dome = np.clip(1 - 0.9 * radius, 0, 1)
-        height = dome * (1 + 0.1 * lumps)
+        height = np.clip(1.02 - np.hypot(x, y) * (1 + 0.12 * (1 - tone)), 0.05, 1)
     else:
-        dome = np.sqrt(np.clip(1 - radius**2, 0, 1))
-        height = 0.45 * (radius < 1) + 0.55 * dome + 0.07 * lumps * (radius < 0.9)
-    height = np.where(radius < 1, np.clip(height, 0.08, 1.15), 0)
-    # The rim of a crown lies in the shade of the crown itself.
-    brightness = np.clip(0.72 + 0.3 * dome + 0.1 * lumps, 0.5, 1.35)
-    return height.astype(np.float32), brightness.astype(np.float32)
+        height = height * (0.2 + 0.8 * np.clip(inward / 0.34, 0, 1) ** 0.45)
+    height = np.where(crown, np.clip(height + (0.03 if cone else 0.06) * leaves, 0.08, 1.15), 0)
+    # The rim and the gaps between lobes lie in the shade of the crown itself.
+    brightness = (0.7 + 0.36 * height) * tone * (1 + 0.11 * leaves)
+    return height.astype(np.float32), np.clip(brightness, 0.5, 1.4).astype(np.float32)
 
 
 def _paint_trees(index: SceneIndex, appearance: Appearance, layers: ObjectLayers) -> None:
     window, trees = layers.window, index.world.trees
     chosen = index.touching("trees", window)
-    twigs = np.clip(0.5 + 0.3 * smooth_noise(window, 0.5, 14), 0.12, 0.95)
+    twigs = smooth_noise(window, max(0.3, window.resolution_m), 14) > 0.15
     full = np.ones((1, 1), np.float32)
     centres = window.to_pixels(np.stack([trees["east"], trees["north"]], 1)[chosen])
     for at, (column, row) in zip(chosen, centres, strict=True):
@@ -180,7 +188,9 @@ def _paint_trees(index: SceneIndex, appearance: Appearance, layers: ObjectLayers
         tall = height[part] * (float(tree["height_m"]) * (0.82 if bare else 1.0))
         higher = tall > layers.height_m[box]
         colour = brightness[part][..., None] * rgb
-        opacity = twigs[box] if bare else np.broadcast_to(full, tall.shape)
+        opacity = np.broadcast_to(full, tall.shape)
+        if bare:  # one sees through a leafless crown: only its twigs have height
+            higher &= twigs[box]
         _lay(layers, box, tall, colour, opacity, higher, VEGETATION)
 
 

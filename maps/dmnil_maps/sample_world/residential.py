@@ -3,7 +3,7 @@
 import numpy as np
 
 from dmnil_maps.sample_world.buildings import Shell, add_garage, add_house, add_wing
-from dmnil_maps.sample_world.city_blocks import Block, Front, scattered
+from dmnil_maps.sample_world.city_blocks import Block, Front, clumped, scattered
 from dmnil_maps.sample_world.scene import FloatArray, Hedge, Patch, rectangle
 from dmnil_maps.sample_world.scene_builder import SceneBuilder
 
@@ -25,8 +25,8 @@ def fill_suburb(builder: SceneBuilder, block: Block) -> None:
             lot = lot_m * builder.between(0.85, 1.25)
             _plot(builder, front, along, lot, setback, roofs)
             along += lot
-    spots = scattered(builder, block.outline.min(0), block.outline.max(0), 9.0)
-    spots = spots[builder.rng.random(len(spots)) < builder.between(0.25, 0.6)]
+    spots = scattered(builder, block.outline.min(0), block.outline.max(0), 7.0)
+    spots = clumped(builder, spots, builder.between(0.25, 0.6))
     inside = spots[block.contains(spots)] if len(spots) else spots
     builder.trees_where_free(inside, (1.2, 4.4), GARDEN_TREES)
 

@@ -53,7 +53,7 @@ def render_satellite(
     for top in range(0, side, strip):  # by strips: the sensor's floats need eight times the memory
         halo = 4
         first, last = max(0, top - halo), min(side, top + strip + halo)
-        exposed = expose(picture[first:last], appearance, 0.0, world.seed + top)
+        exposed = expose(picture[first:last], appearance, appearance.haze, world.seed + top)
         if top == 0:
             result = np.empty_like(picture)
         result[top : min(side, top + strip)] = exposed[top - first : top - first + strip]

@@ -93,7 +93,7 @@ class SceneBuilder:
 
     def tree(self, spot: Point, radius_m: float, species: int) -> None:
         """Plant a tree; its height follows from its crown."""
-        height_m = radius_m * self.between(1.9, 2.9) + 1.0
+        height_m = radius_m * self.between(1.55, 2.35) + 1.2
         self.trees.append(
             (*_pair(spot), radius_m, height_m, species, int(self.rng.integers(1 << 16)))
         )

@@ -30,6 +30,9 @@ def expose(
     image = grey[..., None] + np.float32(appearance.saturation) * (image - grey[..., None])
     if appearance.blur_px > 0:
         image = cv2.GaussianBlur(image, (0, 0), appearance.blur_px)
+    if appearance.sharpening > 0:
+        soft = cv2.GaussianBlur(image, (0, 0), 1.3)
+        image += np.float32(appearance.sharpening) * (image - soft)
     if appearance.vignetting > 0:
         image *= _vignette(image.shape[0], image.shape[1], appearance.vignetting)[..., None]
     tone = np.linspace(0, 1, 1024)

@@ -24,6 +24,7 @@ class MainLines:
     roads: tuple[Road, ...]
     rails: tuple[Road, ...]
     river: Patch
+    shore: Patch  # bare strip at the water
     river_bank: Patch
     river_centreline: FloatArray
 
@@ -40,26 +41,28 @@ def lay_main_lines(builder: SceneBuilder) -> MainLines:
         return small_bend(bend(curves.resample(points, 8.0)))
 
     river_heading = builder.between(0, 2 * np.pi)
-    river_line, river, bank = _river(builder, centre, river_heading, reach)
+    river_line, river, shore, bank = _river(builder, centre, river_heading, reach)
     roads = _radials_and_rings(builder, centre, reach, bent)
     rail_line = _railway(builder, centre, river_heading, reach, bend)
-    return MainLines(centre, tuple(roads), (rail_line,), river, bank, river_line)
+    return MainLines(centre, tuple(roads), (rail_line,), river, shore, bank, river_line)
 
 
 def _river(
     builder: SceneBuilder, centre: FloatArray, heading: float, reach: float
-) -> tuple[FloatArray, Patch, Patch]:
+) -> tuple[FloatArray, Patch, Patch, Patch]:
     along = np.array([np.cos(heading), np.sin(heading)])
     across = np.array([-along[1], along[0]])
     past = centre + across * builder.between(270.0, 420.0)
     straight = np.stack([past - along * reach, past + along * reach])
-    meander = curves.SmoothBend(builder.rng, 480.0, 62.0)
+    meander = curves.SmoothBend(builder.rng, 640.0, 70.0)
     line = meander(curves.resample(straight, 6.0))
     wander = np.sin(np.linspace(0, reach / 60.0, len(line)) + builder.between(0, 6))
     width = builder.between(*RIVER_WIDTH_M) * (1 + 0.16 * wander)
     river = Patch(curves.ribbon(line, width), "water", builder.seed())
+    ragged = width + 3.2 + 1.6 * np.sin(np.arange(len(line)) * 0.7) + builder.rng.normal(0, 0.5, len(line))
+    shore = Patch(curves.ribbon(line, ragged), "bare", builder.seed())
     bank = Patch(curves.ribbon(line, width + builder.between(14, 22)), "meadow", builder.seed())
-    return line, river, bank
+    return line, river, shore, bank
 
 
 def _railway(
@@ -119,10 +122,10 @@ def _radials_and_rings(
 
 
 def _main_road(builder: SceneBuilder, line: FloatArray, major: bool, in_town: bool) -> Road:
-    sidewalk_m = 2.6 if in_town else 0.0
+    sidewalk_m = 2.2 if in_town else 0.0
     if major:
-        width_m = 13.5 if in_town else 8.5
+        width_m = 10.5 if in_town else 7.5
         return Road(
-            line, width_m, "asphalt", sidewalk_m, "lanes" if in_town else "centre", builder.seed()
+            line, width_m, "asphalt", sidewalk_m, "centre", builder.seed()
         )
-    return Road(line, 8.0 if in_town else 6.0, "asphalt", sidewalk_m, "centre", builder.seed())
+    return Road(line, 7.0 if in_town else 5.5, "asphalt", sidewalk_m, "centre", builder.seed())

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dmnil_maps.sample_world.buildings import Shell, add_wing, furnish_roof
-from dmnil_maps.sample_world.city_blocks import Block, Front, scattered
+from dmnil_maps.sample_world.city_blocks import Block, Front, clumped, scattered
 from dmnil_maps.sample_world.parking import add_parking_lot
 from dmnil_maps.sample_world.scene import rectangle
 from dmnil_maps.sample_world.scene_builder import SceneBuilder
@@ -11,8 +11,8 @@ from dmnil_maps.sample_world.scene_builder import SceneBuilder
 
 def fill_centre(builder: SceneBuilder, block: Block) -> None:
     """Rows along the streets; the courtyard gets sheds, trees or parking."""
-    builder.patch(block.outline, "paving" if builder.chance(0.55) else "lawn")
-    if builder.chance(0.09) and block.area_m2 > 2200:
+    builder.patch(block.outline, "paving" if block.area_m2 < 7000 and builder.chance(0.5) else "lawn")
+    if builder.chance(0.12) and 2000 < block.area_m2 < 6500:
         _square(builder, block)
         return
     depth = builder.between(11.0, 14.5)
@@ -35,7 +35,7 @@ def fill_centre(builder: SceneBuilder, block: Block) -> None:
             )
             add_wing(builder, builder.new_building(), shell, spot, size, angle)
     spots = scattered(builder, block.outline.min(0), block.outline.max(0), 8.0)
-    spots = spots[builder.rng.random(len(spots)) < 0.3]
+    spots = clumped(builder, spots, 0.35)
     inside = spots[block.contains(spots)] if len(spots) else spots
     builder.trees_where_free(inside, (1.8, 4.2), (0, 1, 2, 5))
 

@@ -84,7 +84,7 @@ def generate_world(seed: int, size_m: float = 2000.0) -> World:
     _take_lines(builder, lines, streets)
     for district in districts:
         _fill(builder, district)
-    builder.patches += [lines.river_bank, lines.river]
+    builder.patches += [lines.river_bank, lines.shore, lines.river]
     _plant_river_bank(builder, lines)
     roads = [*streets, *lines.roads]
     line_streets(builder, roads)
