@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from dmnil_export.config import Backbone, ExportConfig, Head
+from dmnil_export.config import Backbone, ExportConfig, Head, PixelScale
 from edge_runtime.contract.errors import ConfigError, DmnilError
 
 
@@ -38,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--output-stride", type=int | None, help="cut the backbone off at 8, 16 or 32 (whole)"
     )
     parser.add_argument("--input-size", type=int | None, help="side of the input in pixels")
+    parser.add_argument(
+        "--pixel-scale",
+        type=PixelScale | None,
+        help="normalise by fixed statistics, or bring every image's channels to the same",
+    )
     parser.add_argument(
         "--pca-images", type=Path | None, help="folder of pictures to fit components on, unlabelled"
     )

@@ -10,6 +10,7 @@ from edge_runtime.contract.errors import ConfigError
 
 Backbone = Literal["convnext", "efficientnet-lite2"]
 Head = Literal["gap", "grid"]
+PixelScale = Literal["fixed", "per-image"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class ExportConfig:
         grid_size: Cells along each side of the grid head.
         output_stride: Where the backbone is cut off: 8, 16 or 32 (whole) input pixels a position.
         input_size: Side of the square input in pixels.
+        pixel_scale: Fixed mean and deviation, or every image's channels brought to the same.
         pca_images: Folder of pictures, without labels, to fit principal components on.
         descriptor_size: Principal components to keep.
         whitening_power: 0 only rotates, 1 gives every component the same variance.
@@ -35,6 +37,7 @@ class ExportConfig:
     grid_size: int | None = None
     output_stride: int | None = None
     input_size: int | None = None
+    pixel_scale: PixelScale | None = None
     pca_images: Path | None = None
     descriptor_size: int | None = None
     whitening_power: float = 0.0

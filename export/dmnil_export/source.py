@@ -28,7 +28,12 @@ SHIPPED_LITE2 = "efficientnet-lite2"
 PCA_BATCH = 16
 # What ImageNet weights did best with, untrained, on rectified pictures of the ground.
 LITE2_RECIPE = EncoderConfig(
-    backbone="efficientnet-lite2", output_stride=16, head="grid", input_height=192, input_width=192
+    backbone="efficientnet-lite2",
+    output_stride=16,
+    head="grid",
+    input_height=192,
+    input_width=192,
+    pixel_scale="per-image",
 )
 _SHIPPED_PROVENANCE = {
     "method": "ImageNet classification; not trained on pictures from above",
@@ -96,6 +101,7 @@ def _with_choices(own: EncoderConfig, config: ExportConfig) -> EncoderConfig:
         "output_stride": config.output_stride,
         "input_height": config.input_size,
         "input_width": config.input_size,
+        "pixel_scale": config.pixel_scale,
     }
     given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
     if replaces_projection:

@@ -10,6 +10,7 @@ from edge_runtime.contract.errors import ConfigError
 
 Backbone = Literal["convnext", "efficientnet-lite2"]
 Head = Literal["gap", "grid"]
+PixelScale = Literal["fixed", "per-image"]
 OUTPUT_STRIDES = (8, 16, 32)
 LITE2_CHANNELS = (48, 120, 352)
 
@@ -28,6 +29,8 @@ class EncoderConfig:
         input_height: Rows of an input image.
         input_width: Columns of an input image.
         descriptor_size: Principal components to keep; none keeps the head's whole vector.
+        pixel_scale: Normalise by the backbone's fixed mean and deviation, as the paper does, or
+            bring every image's channels to the same: light and colour cast then count less.
     """
 
     backbone: Backbone = "convnext"
@@ -39,12 +42,15 @@ class EncoderConfig:
     input_height: int = 384
     input_width: int = 384
     descriptor_size: int | None = None
+    pixel_scale: PixelScale = "fixed"
 
     def __post_init__(self) -> None:
         if self.backbone not in ("convnext", "efficientnet-lite2"):
             raise ConfigError(f"backbone is {self.backbone!r}: choose convnext, efficientnet-lite2")
         if self.head not in ("gap", "grid"):
             raise ConfigError(f"head is {self.head!r}: choose gap or grid")
+        if self.pixel_scale not in ("fixed", "per-image"):
+            raise ConfigError(f"pixel_scale is {self.pixel_scale!r}: choose fixed or per-image")
         if len(self.depths) != 4 or len(self.widths) != 4:
             raise ConfigError(
                 f"depths {self.depths} and widths {self.widths} must name four stages"

@@ -17,17 +17,22 @@ from edge_runtime.contract.errors import BundleError
 
 
 @dataclass(frozen=True)
-class PixelScale:
+class PixelStatistics:
     """Normalisation of 8-bit RGB values: (value - mean) / deviation, per channel."""
 
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
 
 
-IMAGENET_SCALE = PixelScale((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+IMAGENET_SCALE = PixelStatistics((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 # The Lite weights were converted from TensorFlow's, which were trained on (value - 127) / 128: so
 # scaled, natural images reproduce the statistics stored in the batch normalisations.
-LITE_SCALE = PixelScale((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+LITE_SCALE = PixelStatistics((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+
+NATURAL_DEVIATION = 57.6
+"""Typical deviation of an 8-bit channel in natural images (ImageNet's)."""
+FLAT_IMAGE_DEVIATION = 5.0
+"""Keeps the noise of an almost uniform image from being blown up to full contrast."""
 
 
 class Encoder(nn.Module):
@@ -77,11 +82,21 @@ class Encoder(nn.Module):
     def head_vectors(self, images: Tensor) -> Tensor:
         """The head's vectors (N, head size), before any projection."""
         # Cast first: TensorRT takes uint8 at the input, and nothing but a cast may read it.
-        pixels = (images.to(torch.float32) - self.pixel_mean) / self.pixel_deviation
+        pixels = self._scaled(images.to(torch.float32))
         weights_type = next(self.backbone.parameters()).dtype
         feature_map = self.backbone(pixels.permute(0, 3, 1, 2).to(weights_type))
         vectors: Tensor = self.head(feature_map.to(torch.float32))
         return vectors
+
+
+    def _scaled(self, pixels: Tensor) -> Tensor:
+        """Pixel values (N, H, W, 3) on the scale that the backbone was trained on."""
+        if self.config.pixel_scale == "fixed":
+            return (pixels - self.pixel_mean) / self.pixel_deviation
+        centred = pixels - pixels.mean(dim=(1, 2), keepdim=True)
+        deviation = centred.square().mean(dim=(1, 2), keepdim=True).sqrt()
+        natural = NATURAL_DEVIATION / self.pixel_deviation
+        return centred / (deviation + FLAT_IMAGE_DEVIATION) * natural
 
 
 def build_encoder(config: EncoderConfig, weights: Mapping[str, Tensor] | None = None) -> Encoder:
