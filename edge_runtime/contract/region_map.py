@@ -21,6 +21,7 @@ MAP_SCHEMA_VERSION = 1
 TILES_FILE = "tiles.npy"
 DESCRIPTORS_FILE = "descriptors.npy"
 MEAN_FILE = "descriptor_mean.npy"
+PROJECTION_FILE = "projection.npy"
 PREVIEW_FILE = "preview.jpg"
 
 TILE_DTYPE = np.dtype(
@@ -31,10 +32,9 @@ TILE_DTYPE = np.dtype(
         ("level", "<u2"),
         ("lattice_row", "<u4"),
         ("lattice_column", "<u4"),
-        ("centred_norm", "<f4"),
     ]
 )
-"""One tile; `centred_norm` is the length of its descriptor after its level's mean is removed."""
+"""One tile; its descriptor stands in the same row of the descriptors."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,11 @@ class PreviewPicture:
 
 @dataclass(frozen=True)
 class RegionMap:
-    """A map as the drone opens it: descriptors stay on disk until a window is read."""
+    """A map as the drone opens it: descriptors stay on disk until a window is read.
+
+    A tile's descriptor is unit((encoder's descriptor - level's mean) @ projection): the encoder's
+    own shared part removed, and the rest brought to the axes in which this region's tiles differ.
+    """
 
     folder: Path
     manifest: dict[str, Any]
@@ -84,6 +88,9 @@ class RegionMap:
     tiles: npt.NDArray[np.void]
     descriptors: npt.NDArray[np.float16]
     descriptor_mean: npt.NDArray[np.float32]
+    """(levels, D_encoder)."""
+    projection: npt.NDArray[np.float32]
+    """(D_encoder, D)."""
     preview: PreviewPicture
 
     @property
@@ -117,9 +124,9 @@ class RegionMap:
                 f"{bundle.folder} is {bundle.encoder_sha256[:12]}: rebuild the map with this "
                 "encoder, or fly with that one"
             )
-        if bundle.descriptor_size != self.descriptors.shape[1]:
+        if bundle.descriptor_size != self.projection.shape[0]:
             raise MapError(
-                f"{self.folder} holds descriptors of {self.descriptors.shape[1]} values, "
+                f"{self.folder} projects descriptors of {self.projection.shape[0]} values, "
                 f"{bundle.folder} gives {bundle.descriptor_size}"
             )
 
@@ -143,6 +150,7 @@ def load_region_map(folder: Path) -> RegionMap:
     tiles = _open_array(folder / TILES_FILE)
     descriptors = _open_array(folder / DESCRIPTORS_FILE)
     mean = _open_array(folder / MEAN_FILE)
+    projection = _open_array(folder / PROJECTION_FILE)
     size = int(field_of(manifest, "descriptor_size", int, folder, MapError))
     levels = _levels(field_of(manifest, "levels", list, folder, MapError), folder)
     if tiles.dtype != TILE_DTYPE or tiles.ndim != 1 or not len(tiles):
@@ -152,8 +160,11 @@ def load_region_map(folder: Path) -> RegionMap:
             f"{folder / DESCRIPTORS_FILE} is {descriptors.dtype} {descriptors.shape}, expected "
             f"float16 {(len(tiles), size)}"
         )
-    if mean.dtype != np.float32 or mean.shape != (len(levels), size):
-        raise MapError(f"{folder / MEAN_FILE} is not float32 {(len(levels), size)}")
+    encoder_size = int(field_of(manifest, "encoder_descriptor_size", int, folder, MapError))
+    if projection.dtype != np.float32 or projection.shape != (encoder_size, size):
+        raise MapError(f"{folder / PROJECTION_FILE} is not float32 {(encoder_size, size)}")
+    if mean.dtype != np.float32 or mean.shape != (len(levels), encoder_size):
+        raise MapError(f"{folder / MEAN_FILE} is not float32 {(len(levels), encoder_size)}")
     if int(tiles["level"].max()) >= len(levels):
         raise MapError(f"{folder / TILES_FILE} names a level that the manifest does not describe")
     origin = _numbers(field_of(manifest, "frame", dict, folder, MapError), folder, "frame")
@@ -167,6 +178,7 @@ def load_region_map(folder: Path) -> RegionMap:
             tiles=tiles,
             descriptors=descriptors,
             descriptor_mean=np.asarray(mean),
+            projection=np.asarray(projection),
             preview=PreviewPicture(**preview),
         )
     except (KeyError, TypeError) as error:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,19 +20,21 @@ from dmnil_maps.preview import write_preview
 from dmnil_maps.raster import Imagery, open_imagery
 from dmnil_maps.read_ahead import read_ahead
 from dmnil_maps.tiling import MINIMUM_COVERED_SHARE, TileBatch, lattice_over, tile_batches
-from edge_runtime.contract.artefact import staged_directory, write_manifest
+from dmnil_maps.whitening import fit_projection, project, sample_rows
+from edge_runtime.contract.artefact import staged_directory
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import ConfigError, MapError
 from edge_runtime.contract.geodesy import LocalFrame
 from edge_runtime.contract.region_map import (
     DESCRIPTORS_FILE,
     MAP_KIND,
-    MAP_SCHEMA_VERSION,
-    MEAN_FILE,
     PREVIEW_FILE,
-    TILE_DTYPE,
-    TILES_FILE,
     MapLevel,
+)
+from edge_runtime.contract.region_map_writer import (
+    MapContents,
+    finish_region_map,
+    tiles_on_lattice,
 )
 from edge_runtime.engines import Engine, open_engine
 
@@ -54,6 +56,7 @@ class BuildConfig:
         footprints_m: Side of the square of ground that one tile shows; one lattice each.
         stride_ratio: Distance between neighbouring tiles as a share of their footprint.
         zoom: Zoom of a tile folder; the highest present when None.
+        descriptor_size: Values kept per tile; the map's own axes are fitted on its tiles.
         precision: Graph of the bundle to run: fp32, fp16 or int8.
         threads: Processor threads of the engine; 0 leaves it to the engine.
         batch_size: Tiles encoded at a time.
@@ -67,6 +70,7 @@ class BuildConfig:
     footprints_m: tuple[float, ...] = (120.0,)
     stride_ratio: float = 0.25
     zoom: int | None = None
+    descriptor_size: int = 256
     precision: str = "fp32"
     threads: int = 0
     batch_size: int = 16
@@ -82,6 +86,8 @@ class BuildConfig:
             raise ConfigError(f"footprints must be positive metres: {self.footprints_m}")
         if not 0 < self.stride_ratio <= 1:
             raise ConfigError(f"stride ratio must be above 0 and at most 1: {self.stride_ratio}")
+        if self.descriptor_size < 1:
+            raise ConfigError(f"descriptor size must be 1 or more: {self.descriptor_size}")
         if self.batch_size < 1 or self.threads < 0:
             raise ConfigError(
                 f"batch size must be 1 or more and threads 0 or more: {self.batch_size}, "
@@ -150,11 +156,21 @@ def build_with_report(config: BuildConfig) -> BuildReport:
             for footprint in config.footprints_m
         ]
         encoder_s = _describe(imagery, levels, bundle, engine, config, staging)
-        tiles = _sort(imagery.frame, levels, bundle.descriptor_size, staging)
+        tiles, order = _sort(levels, imagery.frame, staging)
         counts = tuple(np.bincount(tiles["level"], minlength=len(levels)).tolist())
-        preview = write_preview(imagery, staging / PREVIEW_FILE)
-        body = {
-            "encoder_sha256": bundle.encoder_sha256,
+        mean, projection = _project(
+            tiles, order, len(levels), bundle.descriptor_size, config.descriptor_size, staging
+        )
+        contents = MapContents(
+            encoder_sha256=bundle.encoder_sha256,
+            frame=imagery.frame,
+            levels=tuple(levels),
+            tiles=tiles,
+            descriptor_mean=mean,
+            projection=projection,
+            preview=write_preview(imagery, staging / PREVIEW_FILE),
+        )
+        provenance = {
             "encoder": {
                 "name": config.encoder.resolve().name.removesuffix(".encoder"),
                 "backbone": bundle.backbone,
@@ -163,15 +179,6 @@ def build_with_report(config: BuildConfig) -> BuildReport:
                 "input_width": bundle.input_width,
                 "precision": config.precision,
             },
-            "descriptor_size": bundle.descriptor_size,
-            "frame": {
-                "origin_latitude_deg": imagery.frame.latitude_deg,
-                "origin_longitude_deg": imagery.frame.longitude_deg,
-            },
-            "levels": [
-                {**asdict(level), "tiles": count}
-                for level, count in zip(levels, counts, strict=True)
-            ],
             "bounds": _bounds(imagery.frame, levels, tiles),
             "coordinate_reference_system": imagery.coordinate_reference_system,
             "imagery": {
@@ -179,9 +186,8 @@ def build_with_report(config: BuildConfig) -> BuildReport:
                 "attribution": config.attribution,
                 "ground_sample_distance_m": round(imagery.ground_sample_distance_m, 4),
             },
-            "preview": asdict(preview),
         }
-        write_manifest(staging, MAP_KIND, MAP_SCHEMA_VERSION, body)
+        finish_region_map(staging, contents, provenance)
     return BuildReport(
         output=config.output,
         tiles=len(tiles),
@@ -245,39 +251,48 @@ def _append(
 
 
 def _sort(
-    frame: LocalFrame, levels: list[MapLevel], descriptor_size: int, staging: Path
-) -> npt.NDArray[np.void]:
-    """Turn the raw files into the map's arrays, chunk by chunk; returns the tiles."""
+    levels: list[MapLevel], frame: LocalFrame, staging: Path
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.intp]]:
+    """Tiles in the map's order, and which raw descriptor each of them has."""
     unsorted = np.fromfile(staging / _UNSORTED_TILES, _UNSORTED_DTYPE)
     order = np.argsort(unsorted, order=("level", "lattice_row", "lattice_column"))
-    tiles = np.empty(len(unsorted), TILE_DTYPE)
-    for name in ("level", "lattice_row", "lattice_column"):
-        tiles[name] = unsorted[name][order]
-    shape = (len(unsorted), descriptor_size)
+    ordered = unsorted[order]
+    tiles = tiles_on_lattice(
+        frame, levels, ordered["level"], ordered["lattice_row"], ordered["lattice_column"]
+    )
+    return tiles, order
+
+
+def _project(
+    tiles: npt.NDArray[np.void],
+    order: npt.NDArray[np.intp],
+    levels: int,
+    encoder_size: int,
+    components: int,
+    staging: Path,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Write the map's descriptors from the raw ones, chunk by chunk; the means and projection."""
+    shape = (len(order), encoder_size)
     raw = np.memmap(staging / _UNSORTED_DESCRIPTORS, "<f2", "r", shape=shape)
-    descriptors = open_memmap(staging / DESCRIPTORS_FILE, "w+", "<f2", shape)
+    means = np.zeros((levels, encoder_size), np.float64)
     for chunk in _chunks(0, len(order)):
-        descriptors[chunk] = raw[order[chunk]]
-    means = np.empty((len(levels), descriptor_size), np.float32)
-    for number, level in enumerate(levels):
-        first, end = np.searchsorted(tiles["level"], [number, number + 1])
-        total = np.zeros(descriptor_size, np.float64)
-        for chunk in _chunks(first, end):
-            total += descriptors[chunk].sum(axis=0, dtype=np.float64)
-        means[number] = total / (end - first)
-        for chunk in _chunks(first, end):
-            centred = descriptors[chunk].astype(np.float32) - means[number]
-            tiles["centred_norm"][chunk] = np.linalg.norm(centred, axis=1)
-        chosen = slice(first, end)
-        centres = level.centre(tiles["lattice_row"][chosen], tiles["lattice_column"][chosen])
-        tiles["latitude_deg"][chosen], tiles["longitude_deg"][chosen] = frame.to_geodetic(centres)
-        tiles["footprint_m"][chosen] = level.footprint_m
+        np.add.at(means, tiles["level"][chunk], raw[order[chunk]].astype(np.float64))
+    means /= np.bincount(tiles["level"], minlength=levels)[:, None]
+    mean = means.astype(np.float32)
+    sample = sample_rows(len(order))
+    centred = raw[order[sample]].astype(np.float32) - mean[tiles["level"][sample]]
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    projection = fit_projection(centred, components)
+    descriptors = open_memmap(
+        staging / DESCRIPTORS_FILE, "w+", "<f2", (len(order), projection.shape[1])
+    )
+    for chunk in _chunks(0, len(order)):
+        encoded = raw[order[chunk]].astype(np.float32)
+        descriptors[chunk] = project(encoded, mean[tiles["level"][chunk]], projection)
     descriptors.flush()
-    np.save(staging / TILES_FILE, tiles)
-    np.save(staging / MEAN_FILE, means)
     (staging / _UNSORTED_TILES).unlink()
     (staging / _UNSORTED_DESCRIPTORS).unlink()
-    return tiles
+    return mean, projection
 
 
 def _chunks(first: int, end: int) -> Iterator[slice]:

@@ -42,6 +42,9 @@ def build(parser: ArgumentParser) -> Action:
         "--stride-ratio", type=float, default=0.25, help="tile spacing as a share of the footprint"
     )
     parser.add_argument("--zoom", type=int | None, help="zoom of a tile folder, not its highest")
+    parser.add_argument(
+        "--descriptor-size", type=int, default=256, help="values kept per tile, on the map's axes"
+    )
     parser.add_argument("--precision", default="fp32", help="graph to run: fp32, fp16 or int8")
     parser.add_argument(
         "--threads", type=int, default=0, help="the encoder's threads; 0 leaves it to the engine"
@@ -60,6 +63,7 @@ def build(parser: ArgumentParser) -> Action:
                 footprints_m=_metres(options.footprints),
                 stride_ratio=options.stride_ratio,
                 zoom=options.zoom,
+                descriptor_size=options.descriptor_size,
                 precision=options.precision,
                 threads=options.threads,
                 batch_size=options.batch_size,

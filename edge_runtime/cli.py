@@ -1,0 +1,165 @@
+"""The command `edge_runtime`: a subcommand is one function here and one entry of `SUBCOMMANDS`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jsonargparse import ArgumentParser
+
+from edge_runtime.bench import BenchConfig, bench_report, run_bench
+from edge_runtime.contract.command import exit_code_of
+from edge_runtime.contract.errors import ConfigError, OutputError
+from edge_runtime.flight import TRACK_PICTURE_NAME, FlightConfig, FlightReport, fly
+from edge_runtime.outputs.fix_log import read_fixes
+from edge_runtime.sample_flight import sample_arguments
+from edge_runtime.score import score_flight, score_frames, score_json, score_report
+from edge_runtime.telemetry.truth import read_truth
+
+Action = Callable[[Any], None]
+"""What a subcommand does with its parsed options."""
+
+_SAMPLE_FLAG = "--sample"
+
+
+def run(parser: ArgumentParser) -> Action:
+    """Fly a recorded flight: frames and telemetry in, position fixes out."""
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_argument(
+        _SAMPLE_FLAG, action="store_true", help="fly the generated sample that ships with this"
+    )
+    parser.add_argument(
+        "--prior",
+        type=str | None,
+        help="LAT,LON,RADIUS_M: the drone is inside this circle at the start; unknown if left out",
+    )
+    parser.add_class_arguments(FlightConfig, None, skip={"prior"})
+
+    def act(options: Any) -> None:
+        values = parser.instantiate_classes(options).as_dict()
+        for own in ("config", "sample"):
+            values.pop(own, None)
+        report = fly(FlightConfig(**{**values, "prior": _prior(values["prior"])}))
+        _print(_flight_text(report))
+
+    return act
+
+
+def score(parser: ArgumentParser) -> Action:
+    """Score a flight's fixes against the truth."""
+    parser.add_argument("fixes", type=Path, help="flight directory, or its fixes.jsonl")
+    parser.add_argument("truth", type=Path, help="CSV with the true places by frame")
+    parser.add_argument(
+        "--first-frame", type=str | None, help="leave earlier frames out of the frame-level figures"
+    )
+    parser.add_argument("--json", type=Path | None, help="write the figures to this file too")
+
+    def act(options: Any) -> None:
+        fixes, truth = read_fixes(options.fixes), read_truth(options.truth)
+        frames = score_frames(fixes, truth, options.first_frame)
+        flight = score_flight(fixes, truth)
+        _print(score_report(frames, flight))
+        if options.json is not None:
+            _write_json(options.json, score_json(frames, flight))
+
+    return act
+
+
+def bench(parser: ArgumentParser) -> Action:
+    """Measure what a frame costs beside its encoder, on synthetic maps."""
+    parser.add_class_arguments(BenchConfig, None)
+    parser.add_argument("--json", type=Path | None, help="write the figures to this file too")
+
+    def act(options: Any) -> None:
+        values = parser.instantiate_classes(options).as_dict()
+        json_path = values.pop("json")
+        results = run_bench(BenchConfig(**values))
+        _print(bench_report(results))
+        if json_path is not None:
+            _write_json(json_path, results)
+
+    return act
+
+
+SUBCOMMANDS: dict[str, Callable[[ArgumentParser], Action]] = {
+    "run": run,
+    "score": score,
+    "bench": bench,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; 0 when done, 2 when the user can put something right."""
+    logging.basicConfig(level=logging.WARNING, format="edge_runtime: %(message)s")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return exit_code_of("edge_runtime", lambda: _dispatch(given))
+
+
+def _dispatch(given: list[str]) -> None:
+    parser = ArgumentParser(
+        prog="edge_runtime", description="Localise a drone by its camera and a region map."
+    )
+    choices = parser.add_subcommands()
+    actions = {}
+    for name, subcommand in SUBCOMMANDS.items():
+        subparser = ArgumentParser(description=subcommand.__doc__)
+        actions[name] = subcommand(subparser)
+        choices.add_subcommand(name, subparser, help=subcommand.__doc__)
+    if given[:1] == ["run"] and _SAMPLE_FLAG in given:
+        given = ["run", *sample_arguments(), *given[1:]]
+    options = parser.parse_args(given)
+    actions[options.subcommand](options[options.subcommand])
+
+
+def _prior(text: str | None) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        latitude_deg, longitude_deg, radius_m = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--prior takes LAT,LON,RADIUS_M, not {text!r}") from None
+    return latitude_deg, longitude_deg, radius_m
+
+
+def _flight_text(report: FlightReport) -> str:
+    states = ", ".join(f"{count} {state}" for state, count in report.states.items())
+    lines = [f"{report.frames} frames in {report.wall_s:.1f} s: {states or 'none flown'}"]
+    if report.undecodable or report.without_telemetry:
+        lines.append(
+            f"skipped {report.undecodable} frames that do not decode, "
+            f"{report.without_telemetry} without telemetry"
+        )
+    if report.interrupted:
+        lines.append("stopped early on request; everything flown until then was written")
+    if report.last is not None and report.last.position is None:
+        lines.append(f"ended without a position: {report.last.state.value}, {report.last.reason}")
+    lines.append(f"fixes, track and picture: {report.output / TRACK_PICTURE_NAME}")
+    return "\n".join(lines)
+
+
+def _write_json(path: Path, content: object) -> None:
+    staging = path.with_name(f".{path.name}.part")
+    try:
+        staging.write_text(json.dumps(content, indent=2, default=_plain) + "\n", encoding="utf-8")
+        staging.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,304 @@
+"""Fly a recorded flight: frames and telemetry in, a flight directory out."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from edge_runtime.contract.artefact import staged_directory, write_manifest
+from edge_runtime.contract.encoder_bundle import load_encoder_bundle
+from edge_runtime.contract.errors import BundleError, ConfigError, SourceError, TelemetryError
+from edge_runtime.contract.fix import Fix, IntegrityState
+from edge_runtime.contract.region_map import load_region_map
+from edge_runtime.engines import open_engine
+from edge_runtime.localize.camera import PinholeCamera
+from edge_runtime.localize.config import LocaliserConfig
+from edge_runtime.localize.localiser import Localiser
+from edge_runtime.outputs.fix_log import GEOJSON_NAME, FixLog, write_geojson
+from edge_runtime.outputs.track_picture import draw_track
+from edge_runtime.sources.frame import Frame
+from edge_runtime.sources.open import open_source
+from edge_runtime.telemetry.log import TelemetryLog, TelemetrySample
+from edge_runtime.telemetry.open import open_telemetry
+from edge_runtime.telemetry.truth import read_truth
+
+FLIGHT_KIND = "flight log"
+FLIGHT_SCHEMA_VERSION = 1
+TRACK_PICTURE_NAME = "track.png"
+SUMMARY_NAME = "summary.json"
+CAMERA_FILE_NAME = "camera.yaml"
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """The camera's lens and how it is mounted."""
+
+    focal_length_35mm: float | None = None
+    """Full-frame equivalent focal length in mm; else camera.yaml or the telemetry tells."""
+    pitch_deg: float | None = None
+    """Camera pitch where the telemetry has none; -90 looks straight down."""
+    heading_offset_deg: float = 0.0
+    """Added to the telemetry's heading: a camera mounted turned to the right is positive."""
+    pitch_offset_deg: float = 0.0
+    """Added to the telemetry's pitch: a camera mounted looking further up is positive."""
+
+
+@dataclass(frozen=True)
+class FlightConfig:
+    """What to fly, with what, and where the results go."""
+
+    encoder: Path
+    """Encoder bundle, NAME.encoder."""
+    map: Path
+    """Region map built with that encoder, NAME.map."""
+    frames: Path
+    """Folder of pictures, or a video file."""
+    telemetry: Path
+    """CSV with one row a frame or on a clock of its own, or the camera's DJI SRT file."""
+    output: Path
+    """Flight directory to write, NAME.flight."""
+    prior: tuple[float, float, float] | None = None
+    """Latitude, longitude and a radius in metres that holds the drone at the start."""
+    truth: Path | None = None
+    """True positions, drawn into the picture and used for nothing else."""
+    every_s: float = 0.0
+    """Take one video frame each so many seconds; 0 takes all."""
+    telemetry_offset_s: float = 0.0
+    """Added to a video's time to find its telemetry."""
+    precision: str = "fp32"
+    """Which of the encoder's graphs to run: fp32 or fp16."""
+    engine: str = "onnxruntime"
+    """Inference engine."""
+    threads: int = 0
+    """Processor threads of the engine; 0 leaves it to the engine."""
+    camera: CameraConfig = field(default_factory=CameraConfig)
+    localiser: LocaliserConfig = field(default_factory=LocaliserConfig)
+
+    def __post_init__(self) -> None:
+        if self.prior is not None:
+            latitude_deg, longitude_deg, radius_m = self.prior
+            if not np.isfinite(self.prior).all() or radius_m <= 0.0:
+                raise ConfigError("prior must be finite, its radius above 0 metres")
+            if abs(latitude_deg) > 90.0 or abs(longitude_deg) > 180.0:
+                raise ConfigError("prior is LAT,LON,RADIUS_M in degrees, degrees and metres")
+
+
+@dataclass(frozen=True)
+class FlightReport:
+    """What became of a flight's frames."""
+
+    output: Path
+    frames: int
+    undecodable: int
+    without_telemetry: int
+    states: dict[str, int]
+    last: Fix | None
+    wall_s: float
+    interrupted: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values."""
+        return {
+            "frames": self.frames,
+            "undecodable": self.undecodable,
+            "without_telemetry": self.without_telemetry,
+            "states": self.states,
+            "interrupted": self.interrupted,
+        }
+
+
+def fly(config: FlightConfig) -> FlightReport:
+    """Localise every frame of a recorded flight and write its flight directory.
+
+    Ctrl-C ends the flight early; what was flown until then is written in full.
+
+    Raises:
+        DmnilError: If an input is unusable or the output cannot be written; nothing is left
+            behind then.
+    """
+    started = time.perf_counter()
+    bundle = load_encoder_bundle(config.encoder)
+    if bundle.input_height != bundle.input_width:
+        raise BundleError(f"{config.encoder}: the runtime needs a square encoder input")
+    region_map = load_region_map(config.map)
+    region_map.require_encoder(bundle)
+    truth = None if config.truth is None else read_truth(config.truth)
+    telemetry = open_telemetry(config.telemetry, config.camera.pitch_deg)
+    source = open_source(config.frames, config.every_s)
+    focal_px_per_width = _focal_px_per_width(config, telemetry)
+    engine = open_engine(bundle, config.precision, config.engine, config.threads)
+    localiser: Localiser | None = None
+    fixes: list[Fix] = []
+    undecodable = without_telemetry = 0
+    with staged_directory(config.output, FLIGHT_KIND) as staging:
+        log = FixLog(staging)
+        with _stop_on_interrupt() as interrupted, _progress_bar(len(source)) as progress:
+            for frame in source:
+                if interrupted:
+                    break
+                progress.update()
+                if frame.image is None:
+                    undecodable += 1
+                    continue
+                sample = _telemetry_of(frame, telemetry, config)
+                if sample is None:
+                    without_telemetry += 1
+                    continue
+                if localiser is None:
+                    height, width = frame.image.shape[:2]
+                    camera = PinholeCamera(width, height, focal_px_per_width * width)
+                    localiser = Localiser(
+                        engine,
+                        region_map,
+                        bundle.input_width,
+                        camera,
+                        config.localiser,
+                        config.prior,
+                    )
+                fix = localiser.process(frame.name, frame.image, sample)
+                log.write(fix)
+                fixes.append(fix)
+                progress.set_postfix_str(_progress_text(fix), refresh=False)
+        log.close()
+        if not fixes and not interrupted:
+            raise _nothing_flown(config, undecodable, without_telemetry)
+        report = FlightReport(
+            output=config.output,
+            frames=len(fixes),
+            undecodable=undecodable,
+            without_telemetry=without_telemetry,
+            states=dict(Counter(fix.state.value for fix in fixes)),
+            last=fixes[-1] if fixes else None,
+            wall_s=time.perf_counter() - started,
+            interrupted=bool(interrupted),
+        )
+        write_geojson(staging / GEOJSON_NAME, fixes)
+        title = config.output.name.removesuffix(".flight")
+        draw_track(staging / TRACK_PICTURE_NAME, region_map, fixes, truth, title)
+        summary = json.dumps(report.as_dict(), indent=2) + "\n"
+        (staging / SUMMARY_NAME).write_text(summary, encoding="utf-8")
+        body = {
+            "encoder_sha256": bundle.encoder_sha256,
+            "map_manifest": {"levels": region_map.manifest["levels"]},
+            "precision": config.precision,
+            "engine": config.engine,
+        }
+        write_manifest(staging, FLIGHT_KIND, FLIGHT_SCHEMA_VERSION, body)
+    return report
+
+
+def _telemetry_of(
+    frame: Frame, telemetry: TelemetryLog, config: FlightConfig
+) -> TelemetrySample | None:
+    """A frame's telemetry by its name, else its number, else its time; mounting added."""
+    sample = telemetry.named(frame.name)
+    if sample is None and frame.number is not None:
+        sample = telemetry.numbered(frame.number)
+    if sample is None and frame.time_s is not None:
+        sample = telemetry.at(frame.time_s + config.telemetry_offset_s)
+    if sample is None:
+        return None
+    return TelemetrySample(
+        time_s=sample.time_s,
+        height_m=sample.height_m,
+        heading_deg=(sample.heading_deg + config.camera.heading_offset_deg) % 360.0,
+        pitch_deg=sample.pitch_deg + config.camera.pitch_offset_deg,
+        roll_deg=sample.roll_deg,
+    )
+
+
+def _focal_px_per_width(config: FlightConfig, telemetry: TelemetryLog) -> float:
+    """Focal length as a share of the picture's width, from the first that tells."""
+    camera_file = config.telemetry.parent / CAMERA_FILE_NAME
+    equivalent_mm = config.camera.focal_length_35mm
+    if equivalent_mm is None and camera_file.is_file():
+        return _read_camera_file(camera_file)
+    if equivalent_mm is None:
+        equivalent_mm = telemetry.focal_length_35mm
+    if equivalent_mm is None:
+        raise ConfigError(
+            f"the lens is unknown: give --camera.focal_length_35mm, or put a {CAMERA_FILE_NAME} "
+            f"with image_width and focal_px beside {config.telemetry}"
+        )
+    return PinholeCamera.from_equivalent_focal_length(1, 1, equivalent_mm).focal_px
+
+
+def _read_camera_file(path: Path) -> float:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        camera = PinholeCamera(
+            int(values["image_width"]), int(values["image_height"]), float(values["focal_px"])
+        )
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} needs image_width, image_height and focal_px: {' '.join(str(error).split())}"
+        ) from error
+    return camera.focal_px / camera.width
+
+
+def _nothing_flown(
+    config: FlightConfig, undecodable: int, without_telemetry: int
+) -> SourceError | TelemetryError:
+    if without_telemetry:
+        return TelemetryError(
+            f"{config.telemetry} covers none of the {without_telemetry} frames of "
+            f"{config.frames}: do their names or times belong together?"
+        )
+    return SourceError(f"{config.frames}: none of its {undecodable} frames can be decoded")
+
+
+def _progress_text(fix: Fix) -> str:
+    if fix.position is None:
+        return fix.state.value
+    position = fix.position
+    return (
+        f"{fix.state.value} {position.latitude_deg:.5f},{position.longitude_deg:.5f} "
+        f"+-{position.radius95_m:.0f} m"
+    )
+
+
+def _progress_bar(total: int) -> tqdm[Any]:
+    """Frames done and the latest fix, on stderr; sparing where that is no terminal."""
+    return tqdm(
+        total=total,
+        desc="edge_runtime",
+        unit="frame",
+        dynamic_ncols=True,
+        mininterval=0.2 if sys.stderr.isatty() else 10.0,
+    )
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[list[int]]:
+    """A list that is filled when the user or the system asks to stop."""
+    received: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    previous = {
+        number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def publishes(report: FlightReport) -> bool:
+    """Whether any position left during the flight."""
+    return any(IntegrityState(state).publishes for state in report.states)
