@@ -108,7 +108,8 @@ def clumped(builder: SceneBuilder, points: FloatArray, share: float) -> FloatArr
         return points
     field = curves.SmoothBend(builder.rng, 42.0, 1.0)
     value = (field(points) - points).sum(1) + builder.rng.normal(0, 0.7, len(points))
-    return points[value > np.quantile(value, 1 - share)]
+    kept: FloatArray = points[value > np.quantile(value, 1 - share)]
+    return kept
 
 
 def along_line(points: FloatArray, spacing_m: float) -> Iterator[tuple[FloatArray, float]]:

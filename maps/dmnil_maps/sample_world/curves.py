@@ -52,6 +52,13 @@ def ribbon(points: FloatArray, width_m: float | FloatArray) -> FloatArray:
     return np.concatenate([offset(points, half), offset(points, -half)[::-1]])
 
 
+def eased(points: FloatArray, window: int) -> FloatArray:
+    """The polyline with bends sharper than a window of points rounded off; the ends are cut."""
+    weights = np.convolve(np.ones(window), np.ones(window))
+    weights /= weights.sum()
+    return np.stack([np.convolve(points[:, axis], weights, "valid") for axis in (0, 1)], 1)
+
+
 def length_m(points: FloatArray) -> float:
     """Length of a polyline."""
     return float(np.hypot(*np.diff(points, axis=0).T).sum())

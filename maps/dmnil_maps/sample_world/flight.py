@@ -79,7 +79,7 @@ def plan_flight(
     if room < 20:
         raise ValueError(f"a world of {world.size_m} m is too small to fly at {height_m} m")
     steps = int(duration_s / STEP_S) + 1
-    track = _track(rng, steps, room, height_m, speed_m_s)
+    track = _track(rng, steps, _clearing(rng, world, room), room, height_m, speed_m_s)
     sway = {name: _sway(rng, steps, tau) for name, tau in _SWAY_TIME_S.items()}
     mounting = rng.choice([-1.0, 1.0]) * rng.uniform(*MOUNTING_ERROR_DEG)
     poses = []
@@ -102,10 +102,15 @@ _SWAY_TIME_S = {"height": 6.0, "heading": 2.5, "pitch": 0.8, "roll": 1.0}
 
 
 def _track(
-    rng: np.random.Generator, steps: int, room: float, height_m: float, speed_m_s: float
+    rng: np.random.Generator,
+    steps: int,
+    start: FloatArray,
+    room: float,
+    height_m: float,
+    speed_m_s: float,
 ) -> FloatArray:
     """(steps, 5) east, north, height, course (deg, unwrapped), bank (deg) without jitter."""
-    position = rng.uniform(-0.6, 0.6, 2) * room
+    position = start
     target = _next_target(rng, position, room)
     course = np.rad2deg(np.arctan2(*(target - position)))
     height, speed, wait_s = FIRST_HEIGHT_M, 0.0, HOVER_S
@@ -130,6 +135,17 @@ def _track(
             position = position + speed * STEP_S * np.array([np.sin(heading), np.cos(heading)])
         track[step] = *position, height, course, turn
     return track
+
+
+def _clearing(rng: np.random.Generator, world: World, room: float) -> FloatArray:
+    """A place to take off from: of some, the one farthest from trees and walls."""
+    things = [[part.east, part.north] for part in world.parts]
+    trees = np.stack([world.trees["east"], world.trees["north"]], 1)
+    obstacles = np.concatenate([np.array(things).reshape(-1, 2), trees])
+    options = rng.uniform(-0.6, 0.6, (60, 2)) * room
+    clear = [np.hypot(*(obstacles - option).T).min(initial=np.inf) for option in options]
+    best: FloatArray = options[int(np.argmax(clear))]
+    return best
 
 
 def _next_target(rng: np.random.Generator, position: FloatArray, room: float) -> FloatArray:

@@ -48,7 +48,7 @@ def fill_campus(builder: SceneBuilder, block: Block) -> None:
         return
     angle = fronts[0].angle_rad
     spots = scattered(builder, block.outline.min(0), block.outline.max(0), 17.0)
-    counts = {"stadium": 1, "pitch": 1, "tennis": 3}
+    counts = {"stadium": 1, "pitch": 1, "tennis": builder.pick((0, 0, 1, 2))}
     makers = {"stadium": _stadium, "pitch": _pitch, "tennis": _tennis}
     for name, make in makers.items():
         for spot in spots:
@@ -70,9 +70,7 @@ def fill_campus(builder: SceneBuilder, block: Block) -> None:
             left -= add_flat_block(builder, spot, size, turned, shell, 0.8)
     trees = scattered(builder, block.outline.min(0), block.outline.max(0), 9.0)
     inside = trees[block.contains(trees)] if len(trees) else trees
-    builder.trees_where_free(
-        clumped(builder, inside, 0.4), (2.0, 4.6), (0, 1, 2, 3)
-    )
+    builder.trees_where_free(clumped(builder, inside, 0.4), (2.0, 4.6), (0, 1, 2, 3))
 
 
 def fill_verge(builder: SceneBuilder, outline: FloatArray) -> None:

@@ -104,8 +104,8 @@ def _paint_rows(canvas: _Canvas, patch: Patch, contrast: float, material: str) -
     across = (-np.sin(patch.row_angle_rad) * east + np.cos(patch.row_angle_rad) * north).astype(
         np.float32
     )
-    # Rows finer than two pixels can't be seen: the pattern would only alias.
-    visible = np.clip(patch.row_spacing_m / canvas.window.resolution_m / 2 - 1, 0, 1)
+    # Rows finer than about three pixels can't be seen: the pattern would only alias.
+    visible = np.clip(patch.row_spacing_m / canvas.window.resolution_m / 2.6 - 1, 0, 1)
     gain = 1 + np.float32(contrast * visible) * np.sin(across * (2 * np.pi / patch.row_spacing_m))
     # Passes of the machine are a little lighter or darker than their neighbours.
     passes = np.random.default_rng(patch.seed).normal(0, 0.35 * contrast, 256).astype(np.float32)
@@ -132,9 +132,7 @@ def _paint_road(
         canvas.fill(curves.ribbon(road.centreline, 0.9), _varied(grass, road.seed), "meadow")
 
 
-def _wear(
-    canvas: _Canvas, road: Road, rgb: tuple[float, float, float], material: str
-) -> None:
+def _wear(canvas: _Canvas, road: Road, rgb: tuple[float, float, float], material: str) -> None:
     """Mended pieces and the tracks of wheels on a carriageway."""
     rng = np.random.default_rng([road.seed, 3])
     line = curves.resample(road.centreline, 4.0)

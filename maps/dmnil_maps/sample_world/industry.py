@@ -30,8 +30,8 @@ def fill_industry(builder: SceneBuilder, block: Block) -> None:
             angle,
             0.6,
         )
-    for scale in (1.0, 0.75, 0.5, 0.3, 0.2):
-        for spot in scattered(builder, block.outline.min(0), block.outline.max(0), 22.0)[:90]:
+    for scale in (1.0, 0.75, 0.55, 0.4, 0.3, 0.2):
+        for spot in scattered(builder, block.outline.min(0), block.outline.max(0), 15.0)[:220]:
             size = scale * builder.between(55, 105), scale * builder.between(34, 62)
             _hall(builder, spot, size, angle + (np.pi / 2 if builder.chance(0.3) else 0))
     for spot in scattered(builder, block.outline.min(0), block.outline.max(0), 16.0):
@@ -47,7 +47,7 @@ def fill_industry(builder: SceneBuilder, block: Block) -> None:
 
 
 def _hall(builder: SceneBuilder, spot: FloatArray, size: tuple[float, float], angle: float) -> None:
-    room = size[0] + 9, size[1] + 9
+    room = size[0] + 5, size[1] + 5
     if min(size) < 8 or not builder.is_free(rectangle(spot, *room, angle)):
         return
     kind = builder.pick((0, 0, 1, 1, 2, 3))

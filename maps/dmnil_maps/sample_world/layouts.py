@@ -29,6 +29,7 @@ def write_university1652(
     train_share: float = 0.5,
     crop_m: float = 160.0,
     image_px: int = 512,
+    surface_resolution_m: float = 0.2,
 ) -> Path:
     """Write places of a world as University-1652 (Zheng et al. 2020) lays them out; the folder.
 
@@ -44,7 +45,7 @@ def write_university1652(
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     overview = render_satellite(world, satellite, SATELLITE_GSD_M)
-    renderer = DroneRenderer(world, drone)
+    renderer = DroneRenderer(world, drone, surface_resolution_m)
     camera = PinholeCamera(image_px, image_px, 1.1 * image_px)
     for number, spot in enumerate(spots):
         name = f"{number:04d}"

@@ -209,7 +209,7 @@ def crown_colour(
     if bare:
         rgb = np.array(palette.BARE_CROWN, np.float32)
     elif season == "autumn":
-        rgb = summer + min(1.0, mood * 1.25) * (np.array(species.autumn, np.float32) - summer)
+        rgb = summer + min(1.0, mood * 1.05) * (np.array(species.autumn, np.float32) - summer)
     elif season == "spring":
         rgb = np.array(species.spring, np.float32)
     else:

@@ -64,7 +64,7 @@ def _plot(
     if builder.chance(0.5):
         terrace = front.at(along, setback + (15 if across else 12.5))
         builder.patch(rectangle(terrace, 7, 4, front.angle_rad), "paving")
-    if builder.chance(0.1):
+    if builder.chance(0.06):
         _pool(builder, front.at(along + builder.between(-3, 3), setback + 20), front.angle_rad)
     if builder.chance(0.45):
         edge = along - lot / 2 + 0.4

@@ -50,12 +50,11 @@ def render_satellite(
             colour = painter.paint(window).colour
             small = cv2.resize(colour, (columns, rows), interpolation=cv2.INTER_AREA)
             picture[top : top + rows, left : left + columns] = small
+    result = np.empty_like(picture)
     for top in range(0, side, strip):  # by strips: the sensor's floats need eight times the memory
         halo = 4
         first, last = max(0, top - halo), min(side, top + strip + halo)
         exposed = expose(picture[first:last], appearance, appearance.haze, world.seed + top)
-        if top == 0:
-            result = np.empty_like(picture)
         result[top : min(side, top + strip)] = exposed[top - first : top - first + strip]
     return result
 

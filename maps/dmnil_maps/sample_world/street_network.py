@@ -55,11 +55,16 @@ def _river(
     past = centre + across * builder.between(270.0, 420.0)
     straight = np.stack([past - along * reach, past + along * reach])
     meander = curves.SmoothBend(builder.rng, 640.0, 70.0)
-    line = meander(curves.resample(straight, 6.0))
+    line = curves.eased(meander(curves.resample(straight, 6.0)), 15)
     wander = np.sin(np.linspace(0, reach / 60.0, len(line)) + builder.between(0, 6))
     width = builder.between(*RIVER_WIDTH_M) * (1 + 0.16 * wander)
     river = Patch(curves.ribbon(line, width), "water", builder.seed())
-    ragged = width + 3.2 + 1.6 * np.sin(np.arange(len(line)) * 0.7) + builder.rng.normal(0, 0.5, len(line))
+    ragged = (
+        width
+        + 3.2
+        + 1.6 * np.sin(np.arange(len(line)) * 0.7)
+        + builder.rng.normal(0, 0.5, len(line))
+    )
     shore = Patch(curves.ribbon(line, ragged), "bare", builder.seed())
     bank = Patch(curves.ribbon(line, width + builder.between(14, 22)), "meadow", builder.seed())
     return line, river, shore, bank
@@ -125,7 +130,5 @@ def _main_road(builder: SceneBuilder, line: FloatArray, major: bool, in_town: bo
     sidewalk_m = 2.2 if in_town else 0.0
     if major:
         width_m = 10.5 if in_town else 7.5
-        return Road(
-            line, width_m, "asphalt", sidewalk_m, "centre", builder.seed()
-        )
+        return Road(line, width_m, "asphalt", sidewalk_m, "centre", builder.seed())
     return Road(line, 7.0 if in_town else 5.5, "asphalt", sidewalk_m, "centre", builder.seed())

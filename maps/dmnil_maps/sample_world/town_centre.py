@@ -11,7 +11,9 @@ from dmnil_maps.sample_world.scene_builder import SceneBuilder
 
 def fill_centre(builder: SceneBuilder, block: Block) -> None:
     """Rows along the streets; the courtyard gets sheds, trees or parking."""
-    builder.patch(block.outline, "paving" if block.area_m2 < 7000 and builder.chance(0.5) else "lawn")
+    builder.patch(
+        block.outline, "paving" if block.area_m2 < 7000 and builder.chance(0.5) else "lawn"
+    )
     if builder.chance(0.12) and 2000 < block.area_m2 < 6500:
         _square(builder, block)
         return
