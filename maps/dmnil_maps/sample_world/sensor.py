@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from dmnil_maps.sample_world.appearance import Appearance
 
-HAZE_RGB = np.array([196, 206, 216], np.float32)
+HAZE_RGB = np.array([202, 207, 212], np.float32)
 
 
 def expose(
