@@ -37,7 +37,7 @@ def geodetic_to_ecef(
 class LocalFrame:
     """East and north metres on the plane that touches WGS84 at an origin.
 
-    It is PROJ's `+proj=ortho +ellps=WGS84` at the same origin, so rasters warped by GDAL and
+    It is PROJ's `+proj=ortho +datum=WGS84` at the same origin, so rasters warped by GDAL and
     positions converted here agree; within 25 km of the origin its scale is true to 1e-5.
     """
 
@@ -62,10 +62,13 @@ class LocalFrame:
 
     @property
     def proj_string(self) -> str:
-        """This frame as PROJ and GDAL know it."""
+        """This frame as PROJ and GDAL know it.
+
+        The datum is named because PROJ skips the shift from another (125 m in Britain) without.
+        """
         return (
             f"+proj=ortho +lat_0={self.latitude_deg!r} +lon_0={self.longitude_deg!r} "
-            "+ellps=WGS84 +units=m +no_defs"
+            "+datum=WGS84 +units=m +no_defs"
         )
 
     def to_local(self, latitude_deg: npt.ArrayLike, longitude_deg: npt.ArrayLike) -> FloatArray:

@@ -61,7 +61,7 @@ class MapLevel:
         """East and north metres (..., 2) of lattice positions in the map's frame."""
         east = self.first_east_m + np.asarray(lattice_column, np.float64) * self.stride_m
         north = self.first_north_m - np.asarray(lattice_row, np.float64) * self.stride_m
-        return np.stack([east, north], axis=-1)
+        return np.stack(np.broadcast_arrays(east, north), axis=-1)
 
 
 @dataclass(frozen=True)

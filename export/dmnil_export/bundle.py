@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dmnil_train.encoder.checkpoint import save_checkpoint
-from dmnil_train.encoder.config import EncoderConfig
 
 from dmnil_export.config import ExportConfig
 from dmnil_export.golden_images import Images, generate_images, image_paths, read_images
@@ -21,6 +19,8 @@ from dmnil_export.verification import (
     verify_half_arithmetic,
     verify_precision,
 )
+from dmnil_train.encoder.checkpoint import save_checkpoint
+from dmnil_train.encoder.config import EncoderConfig
 from edge_runtime.contract.artefact import staged_directory, write_manifest
 from edge_runtime.contract.encoder_bundle import (
     BUNDLE_KIND,

@@ -10,7 +10,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from dmnil_export.config import Backbone, ExportConfig, Head, PixelScale
-from edge_runtime.contract.errors import ConfigError, DmnilError
+from edge_runtime.contract.command import exit_code_of
+from edge_runtime.contract.errors import ConfigError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,14 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for package in ("dmnil_export", "dmnil_train"):
         logging.getLogger(package).setLevel(logging.INFO)
-    try:
-        chosen = {name: getattr(options, name) for name in ExportConfig.__dataclass_fields__}
+    chosen = {name: getattr(options, name) for name in ExportConfig.__dataclass_fields__}
+
+    def export() -> None:
         written = _export(options.weights, options.output, ExportConfig(**chosen))
-    except DmnilError as error:
-        sys.stderr.write(f"dmnil-export: error: {' '.join(str(error).split())}\n")
-        return 2
-    sys.stdout.write(f"{written}\n")
-    return 0
+        sys.stdout.write(f"{written}\n")
+
+    return exit_code_of("dmnil-export", export)
 
 
 def _export(weights: str, output: Path, config: ExportConfig) -> Path:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import onnx
 import torch
-from dmnil_train.encoder.efficientnet_lite import ConvNorm
-from dmnil_train.encoder.model import Encoder
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from dmnil_train.encoder.efficientnet_lite import ConvNorm
+from dmnil_train.encoder.model import Encoder
 
 OPSET = 18
 INPUT_NAME = "images"

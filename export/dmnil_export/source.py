@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dmnil_export.config import ExportConfig
+from dmnil_export.golden_images import Images, image_paths, read_images
 from dmnil_train.encoder.checkpoint import (
     Checkpoint,
     is_checkpoint,
@@ -18,9 +20,6 @@ from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder, build_encoder
 from dmnil_train.encoder.naming import backbone_of, convnext_shape, cut_weights, rename_weights
 from dmnil_train.encoder.pca import fit_projection
-
-from dmnil_export.config import ExportConfig
-from dmnil_export.golden_images import Images, image_paths, read_images
 from edge_runtime.contract.artefact import sha256_of_file
 from edge_runtime.contract.errors import ConfigError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from dmnil_train.encoder.model import Encoder
 
 from dmnil_export.golden_images import Images
+from dmnil_train.encoder.model import Encoder
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import BundleError
 from edge_runtime.engines import open_engine

@@ -5,28 +5,25 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
+from dmnil_maps.map_arrays import sorted_tiles, unsorted_writer, write_descriptors
 from dmnil_maps.preview import write_preview
 from dmnil_maps.raster import Imagery, open_imagery
 from dmnil_maps.read_ahead import read_ahead
-from dmnil_maps.tiling import MINIMUM_COVERED_SHARE, TileBatch, lattice_over, tile_batches
-from dmnil_maps.whitening import fit_projection, project, sample_rows
+from dmnil_maps.tiling import MINIMUM_COVERED_SHARE, lattice_over, tile_batches
 from edge_runtime.contract.artefact import staged_directory
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import ConfigError, MapError
 from edge_runtime.contract.geodesy import LocalFrame
 from edge_runtime.contract.region_map import (
-    DESCRIPTORS_FILE,
     MAP_KIND,
     PREVIEW_FILE,
     MapLevel,
@@ -34,15 +31,10 @@ from edge_runtime.contract.region_map import (
 from edge_runtime.contract.region_map_writer import (
     MapContents,
     finish_region_map,
-    tiles_on_lattice,
 )
 from edge_runtime.engines import Engine, open_engine
 
 _BATCHES_AHEAD = 4
-_ROWS_PER_CHUNK = 4096
-_UNSORTED_DTYPE = np.dtype([("level", "<u2"), ("lattice_row", "<u4"), ("lattice_column", "<u4")])
-_UNSORTED_TILES = "tiles.unsorted"
-_UNSORTED_DESCRIPTORS = "descriptors.unsorted"
 
 
 @dataclass(frozen=True)
@@ -156,9 +148,9 @@ def build_with_report(config: BuildConfig) -> BuildReport:
             for footprint in config.footprints_m
         ]
         encoder_s = _describe(imagery, levels, bundle, engine, config, staging)
-        tiles, order = _sort(levels, imagery.frame, staging)
+        tiles, order = sorted_tiles(levels, imagery.frame, staging)
         counts = tuple(np.bincount(tiles["level"], minlength=len(levels)).tolist())
-        mean, projection = _project(
+        mean, projection = write_descriptors(
             tiles, order, len(levels), bundle.descriptor_size, config.descriptor_size, staging
         )
         contents = MapContents(
@@ -208,11 +200,7 @@ def _describe(
     """Encode every covered tile into two raw files, in the order of reading; seconds encoding."""
     encoder_s = 0.0
     positions = sum(level.rows * level.columns for level in levels)
-    with (
-        (staging / _UNSORTED_TILES).open("wb") as tiles_file,
-        (staging / _UNSORTED_DESCRIPTORS).open("wb") as descriptors_file,
-        _progress_bar(positions) as progress,
-    ):
+    with unsorted_writer(staging) as writer, _progress_bar(positions) as progress:
         for number, level in enumerate(levels):
             batches = tile_batches(
                 imagery, level, bundle.input_width, bundle.input_height, config.batch_size
@@ -223,7 +211,7 @@ def _describe(
                     encoding_started = time.perf_counter()
                     descriptors = engine.encode(batch.pictures)
                     encoder_s += time.perf_counter() - encoding_started
-                    _append(tiles_file, descriptors_file, number, batch, descriptors)
+                    writer.append(number, batch.lattice, descriptors)
                     kept += len(batch.pictures)
                     progress.update(batch.examined)
             if not kept:
@@ -234,70 +222,6 @@ def _describe(
                 )
         progress.update(positions - progress.n)
     return encoder_s
-
-
-def _append(
-    tiles_file: IO[bytes],
-    descriptors_file: IO[bytes],
-    level: int,
-    batch: TileBatch,
-    descriptors: npt.NDArray[np.float32],
-) -> None:
-    tiles = np.empty(len(descriptors), _UNSORTED_DTYPE)
-    tiles["level"] = level
-    tiles["lattice_row"], tiles["lattice_column"] = batch.lattice.T
-    tiles_file.write(tiles.tobytes())
-    descriptors_file.write(descriptors.astype("<f2").tobytes())
-
-
-def _sort(
-    levels: list[MapLevel], frame: LocalFrame, staging: Path
-) -> tuple[npt.NDArray[np.void], npt.NDArray[np.intp]]:
-    """Tiles in the map's order, and which raw descriptor each of them has."""
-    unsorted = np.fromfile(staging / _UNSORTED_TILES, _UNSORTED_DTYPE)
-    order = np.argsort(unsorted, order=("level", "lattice_row", "lattice_column"))
-    ordered = unsorted[order]
-    tiles = tiles_on_lattice(
-        frame, levels, ordered["level"], ordered["lattice_row"], ordered["lattice_column"]
-    )
-    return tiles, order
-
-
-def _project(
-    tiles: npt.NDArray[np.void],
-    order: npt.NDArray[np.intp],
-    levels: int,
-    encoder_size: int,
-    components: int,
-    staging: Path,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Write the map's descriptors from the raw ones, chunk by chunk; the means and projection."""
-    shape = (len(order), encoder_size)
-    raw = np.memmap(staging / _UNSORTED_DESCRIPTORS, "<f2", "r", shape=shape)
-    means = np.zeros((levels, encoder_size), np.float64)
-    for chunk in _chunks(0, len(order)):
-        np.add.at(means, tiles["level"][chunk], raw[order[chunk]].astype(np.float64))
-    means /= np.bincount(tiles["level"], minlength=levels)[:, None]
-    mean = means.astype(np.float32)
-    sample = sample_rows(len(order))
-    centred = raw[order[sample]].astype(np.float32) - mean[tiles["level"][sample]]
-    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-    projection = fit_projection(centred, components)
-    descriptors = open_memmap(
-        staging / DESCRIPTORS_FILE, "w+", "<f2", (len(order), projection.shape[1])
-    )
-    for chunk in _chunks(0, len(order)):
-        encoded = raw[order[chunk]].astype(np.float32)
-        descriptors[chunk] = project(encoded, mean[tiles["level"][chunk]], projection)
-    descriptors.flush()
-    (staging / _UNSORTED_TILES).unlink()
-    (staging / _UNSORTED_DESCRIPTORS).unlink()
-    return mean, projection
-
-
-def _chunks(first: int, end: int) -> Iterator[slice]:
-    for start in range(first, end, _ROWS_PER_CHUNK):
-        yield slice(start, min(start + _ROWS_PER_CHUNK, end))
 
 
 def _bounds(

@@ -15,11 +15,11 @@ from jsonargparse import ArgumentParser
 
 from dmnil_maps.build import BuildConfig, build_with_report
 from dmnil_maps.describe import summary_of, table_of, verify_map
-from edge_runtime.contract.errors import ConfigError, DmnilError
+from dmnil_maps.sample import SampleConfig, write_sample
+from edge_runtime.contract.command import exit_code_of
+from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.region_map import load_region_map
 
-_EXIT_ERROR = 2
-_EXIT_INTERRUPTED = 130
 _EXIT_TERMINATED = 143
 
 Action = Callable[[Any], None]
@@ -111,10 +111,26 @@ def verify(parser: ArgumentParser) -> Action:
     return run
 
 
+def sample(parser: ArgumentParser) -> Action:
+    """Generate a world: satellite picture and flight, or a dataset for training."""
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder, NAME.world")
+    parser.add_class_arguments(SampleConfig, None, skip={"output"})
+
+    def run(options: Any) -> None:
+        values = options.as_dict()
+        values.pop("config")
+        written = write_sample(SampleConfig(**values))
+        _print(f"{written}: {', '.join(sorted(path.name for path in written.iterdir()))}")
+
+    return run
+
+
 SUBCOMMANDS: dict[str, Callable[[ArgumentParser], Action]] = {
     "build": build,
     "info": info,
     "verify": verify,
+    "sample": sample,
 }
 
 
@@ -131,15 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="dmnil-map: %(message)s")
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # its errors are raised as well
     signal.signal(signal.SIGTERM, _terminate)
-    try:
-        actions[options.subcommand](options[options.subcommand])
-    except DmnilError as error:
-        sys.stderr.write(f"dmnil-map: error: {error}\n")
-        return _EXIT_ERROR
-    except KeyboardInterrupt:
-        sys.stderr.write("dmnil-map: interrupted, nothing was written\n")
-        return _EXIT_INTERRUPTED
-    return 0
+    return exit_code_of(
+        "dmnil-map", lambda: actions[options.subcommand](options[options.subcommand])
+    )
 
 
 def _metres(text: str) -> tuple[float, ...]:

@@ -71,8 +71,7 @@ class Imagery:
         self._colour_bands, self._alpha_band = _choose_bands(dataset, name)
         self.coordinate_reference_system = str(dataset.crs.to_string())
         self.frame = self._frame_at_centre()
-        # PROJ skips the shift between datums (125 m in Britain) unless the frame names its own.
-        self._crs = CRS.from_string(self.frame.proj_string.replace("+ellps=", "+datum="))
+        self._crs = CRS.from_string(self.frame.proj_string)
         self.ground_sample_distance_m = self._ground_sample_distance_m()
         self.bounds = self._bounds()
         self._stretch = self._percentiles() if dataset.dtypes[0] != "uint8" else None

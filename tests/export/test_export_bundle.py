@@ -10,13 +10,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+
 from dmnil_export.cli import main
 from dmnil_export.golden_images import generate_images
 from dmnil_export.onnx_graph import fold_batch_norms
 from dmnil_train.encoder.checkpoint import load_encoder, save_checkpoint
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder
-
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.engines import open_engine
 

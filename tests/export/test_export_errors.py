@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
 from dmnil_export.cli import main
 from dmnil_train.encoder.checkpoint import save_checkpoint
 from dmnil_train.encoder.config import EncoderConfig

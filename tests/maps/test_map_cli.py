@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dmnil_maps.cli import main
 
+from dmnil_maps.cli import main
 from edge_runtime.contract.region_map import load_region_map
 from tests.tiny_encoder import write_tiny_encoder
 

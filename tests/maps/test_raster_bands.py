@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rasterio
-from dmnil_maps.raster import open_imagery
 from rasterio.enums import ColorInterp
 
+from dmnil_maps.raster import open_imagery
 from tests.maps.conftest import Ground, paint, raster_grid, write_geotiff
 
 CRS = "EPSG:32632"

@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 import pytest
 import rasterio
-from dmnil_maps.raster import open_imagery
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
+from dmnil_maps.raster import open_imagery
 from edge_runtime.contract.errors import MapError
 from tests.maps.conftest import Ground, write_geotiff, write_ground, write_tile_folder
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dmnil_maps.raster import open_imagery
 from pyproj import Transformer
 from rasterio.transform import Affine
 
+from dmnil_maps.raster import open_imagery
 from tests.maps.conftest import (
     KINDS,
     LATITUDE_DEG,

@@ -7,9 +7,9 @@ import logging
 import cv2
 import numpy as np
 import pytest
-from dmnil_maps.raster import open_imagery
 from pyproj import Transformer
 
+from dmnil_maps.raster import open_imagery
 from tests.maps.conftest import (
     TILE_ZOOM,
     Ground,

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from pyproj import Geod
+from rasterio.warp import transform
+
 from dmnil_maps.sample_world.appearance import DRONE, SATELLITE, Appearance
 from dmnil_maps.sample_world.camera_view import (
     CameraPose,
@@ -19,8 +22,6 @@ from dmnil_maps.sample_world.layouts import write_university1652
 from dmnil_maps.sample_world.satellite import render_satellite, write_geotiff
 from dmnil_maps.sample_world.scene import CAR_DTYPE, TREE_DTYPE, BuildingPart, Patch, rectangle
 from dmnil_maps.sample_world.world import World, generate_world
-from pyproj import Geod
-from rasterio.warp import transform
 
 SMALL_M = 260.0
 RED = 5  # in palette.EQUIPMENT

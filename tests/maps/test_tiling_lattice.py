@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rasterio
+
 from dmnil_maps.raster import LocalBounds, open_imagery
 from dmnil_maps.tiling import lattice_over, tile_batches
-
 from edge_runtime.contract.errors import MapError
 from tests.maps.conftest import KINDS, Ground, write_ground, write_imagery
 

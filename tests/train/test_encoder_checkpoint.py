@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
 from dmnil_train.encoder.checkpoint import (
     is_checkpoint,
     load_checkpoint,
@@ -14,9 +17,6 @@ from dmnil_train.encoder.checkpoint import (
 )
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder
-from safetensors import safe_open
-from safetensors.torch import save_file
-
 from edge_runtime.contract.errors import BundleError
 
 CONFIG = EncoderConfig(

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from torch import Tensor
+
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.convnext import ConvNeXt
 from dmnil_train.encoder.model import Encoder, build_encoder
 from dmnil_train.encoder.naming import backbone_of, convnext_shape, cut_weights, rename_weights
-from torch import Tensor
-
 from edge_runtime.contract.errors import BundleError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "convnext_small.npz"

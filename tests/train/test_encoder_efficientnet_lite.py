@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+
 from dmnil_train.encoder.checkpoint import lite2_weights_path, read_published_weights
 from dmnil_train.encoder.efficientnet_lite import EfficientNetLite2
 from dmnil_train.encoder.naming import Weights, backbone_of, rename_weights

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from dmnil_train.encoder.config import Backbone, EncoderConfig, Head
-from dmnil_train.encoder.heads import GlobalAverage, GridAverage, grid_average
-from dmnil_train.encoder.model import Encoder
 from torch import nn
 from torch.nn import functional
 
+from dmnil_train.encoder.config import Backbone, EncoderConfig, Head
+from dmnil_train.encoder.heads import GlobalAverage, GridAverage, grid_average
+from dmnil_train.encoder.model import Encoder
 from edge_runtime.contract.errors import ConfigError
 
 SMALL = {"depths": (1, 1, 1, 1), "widths": (8, 16, 32, 64)}

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder
 from dmnil_train.encoder.pca import fit_projection, principal_components
-
 from edge_runtime.contract.errors import ConfigError
 
 CONFIG = EncoderConfig(

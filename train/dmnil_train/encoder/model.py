@@ -88,7 +88,6 @@ class Encoder(nn.Module):
         vectors: Tensor = self.head(feature_map.to(torch.float32))
         return vectors
 
-
     def _scaled(self, pixels: Tensor) -> Tensor:
         """Pixel values (N, H, W, 3) on the scale that the backbone was trained on."""
         if self.config.pixel_scale == "fixed":
