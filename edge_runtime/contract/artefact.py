@@ -84,7 +84,7 @@ def read_manifest(
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise error_type(f"{path} is missing: {folder} is not a {kind}") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise error_type(f"{path} cannot be read: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
@@ -137,11 +137,15 @@ def _check_size(folder: Path, name: str, entry: Any, error_type: type[ArtefactEr
     path = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise error_type(f"{folder / MANIFEST_NAME} names a file outside its folder: {name}")
-    if not isinstance(entry, dict) or not isinstance(entry.get("bytes"), int):
+    is_entry = isinstance(entry, dict) and isinstance(entry.get("sha256"), str)
+    if not is_entry or not isinstance(entry.get("bytes"), int):
         raise error_type(f"{folder / MANIFEST_NAME}: entry of file '{name}' is malformed")
-    if not path.is_file():
+    try:
+        size = path.stat().st_size if path.is_file() else None
+    except OSError:  # such as a name too long for the file system
+        size = None
+    if size is None:
         raise error_type(f"{path} is missing though the manifest lists it")
-    size = path.stat().st_size
     if size != entry["bytes"]:
         raise error_type(
             f"{path} has {size} bytes where the manifest says {entry['bytes']}: copy it again"

@@ -6,6 +6,7 @@ unit length, so that no consumer can normalise wrongly.
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,12 @@ class EncoderBundle:
 
     def golden(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
         """Images (G, H, W, 3) and the descriptors (G, D) that the fp32 encoder gave for them."""
+        path = self.folder / GOLDEN_FILE
         try:
-            with np.load(self.folder / GOLDEN_FILE, allow_pickle=False) as arrays:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 return arrays["images"], arrays["descriptors"]
-        except (OSError, ValueError, KeyError) as error:
-            raise BundleError(f"{self.folder / GOLDEN_FILE} cannot be read: {error}") from error
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise BundleError(f"{path} cannot be read: {error}") from error
 
     def verify(self) -> None:
         """Hash every file against the manifest.

@@ -200,20 +200,23 @@ def _levels(entries: list[Any], folder: Path) -> tuple[MapLevel, ...]:
             )
             for entry in entries
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MapError(f"{folder}: manifest describes a malformed level: {error}") from error
 
 
 def _numbers(entry: Mapping[str, Any], folder: Path, name: str) -> dict[str, float]:
     try:
-        return {key: float(value) for key, value in entry.items()}
-    except (TypeError, ValueError) as error:
+        numbers = {key: float(value) for key, value in entry.items()}
+    except (TypeError, ValueError, OverflowError) as error:
         raise MapError(f"{folder}: manifest field '{name}' is malformed: {error}") from error
+    if not np.isfinite(list(numbers.values())).all():
+        raise MapError(f"{folder}: manifest field '{name}' is not finite: {numbers}")
+    return numbers
 
 
 def _open_array(path: Path) -> npt.NDArray[Any]:
     try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
         raise MapError(f"{path} cannot be read: {error}") from error
     return array
