@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,13 @@ import numpy as np
 from jsonargparse import ArgumentParser
 
 from edge_runtime.bench import BenchConfig, bench_report, run_bench
-from edge_runtime.contract.command import exit_code_of
+from edge_runtime.command_line import Action, Subcommand, run_subcommand
 from edge_runtime.contract.errors import ConfigError, OutputError
 from edge_runtime.flight import TRACK_PICTURE_NAME, FlightConfig, FlightReport, fly
 from edge_runtime.outputs.fix_log import read_fixes
 from edge_runtime.sample_flight import sample_arguments
 from edge_runtime.score import score_flight, score_frames, score_json, score_report
 from edge_runtime.telemetry.truth import read_truth
-
-Action = Callable[[Any], None]
-"""What a subcommand does with its parsed options."""
 
 _SAMPLE_FLAG = "--sample"
 
@@ -55,7 +52,7 @@ def score(parser: ArgumentParser) -> Action:
     parser.add_argument("fixes", type=Path, help="flight directory, or its fixes.jsonl")
     parser.add_argument("truth", type=Path, help="CSV with the true places by frame")
     parser.add_argument(
-        "--first-frame", type=str | None, help="leave earlier frames out of the frame-level figures"
+        "--first_frame", type=str | None, help="leave earlier frames out of the frame-level figures"
     )
     parser.add_argument("--json", type=Path | None, help="write the figures to this file too")
 
@@ -86,7 +83,7 @@ def bench(parser: ArgumentParser) -> Action:
     return act
 
 
-SUBCOMMANDS: dict[str, Callable[[ArgumentParser], Action]] = {
+SUBCOMMANDS: dict[str, Subcommand] = {
     "run": run,
     "score": score,
     "bench": bench,
@@ -97,23 +94,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; 0 when done, 2 when the user can put something right."""
     logging.basicConfig(level=logging.WARNING, format="edge_runtime: %(message)s")
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return exit_code_of("edge_runtime", lambda: _dispatch(given))
-
-
-def _dispatch(given: list[str]) -> None:
-    parser = ArgumentParser(
-        prog="edge_runtime", description="Localise a drone by its camera and a region map."
-    )
-    choices = parser.add_subcommands()
-    actions = {}
-    for name, subcommand in SUBCOMMANDS.items():
-        subparser = ArgumentParser(description=subcommand.__doc__)
-        actions[name] = subcommand(subparser)
-        choices.add_subcommand(name, subparser, help=subcommand.__doc__)
     if given[:1] == ["run"] and _SAMPLE_FLAG in given:
         given = ["run", *sample_arguments(), *given[1:]]
-    options = parser.parse_args(given)
-    actions[options.subcommand](options[options.subcommand])
+    return run_subcommand(
+        "edge_runtime", "Localise a drone by its camera and a region map.", SUBCOMMANDS, given
+    )
 
 
 def _prior(text: str | None) -> tuple[float, float, float] | None:

@@ -15,11 +15,12 @@ import numpy.typing as npt
 from edge_runtime.localize.camera import FloatArray
 from edge_runtime.localize.rectify import GroundWindow
 
-_CORNERS = 400
+_CORNERS = 250
 _PYRAMID_LEVELS = 2
 _PYRAMID_SCALE = 1.2
 _PATCH_PX = 31
 _FAST_THRESHOLD = 10
+_RANSAC_ITERATIONS = 300
 _INLIER_M = 2.0
 _MIN_INLIERS = 12
 _MIN_INLIER_SHARE = 0.2
@@ -89,7 +90,11 @@ class VisualOdometer:
         here = current.corners_m[[match.queryIdx for match in matches]]
         there = previous.corners_m[[match.trainIdx for match in matches]]
         motion, inliers = cv2.estimateAffinePartial2D(
-            here, there, method=cv2.RANSAC, ransacReprojThreshold=_INLIER_M, maxIters=500
+            here,
+            there,
+            method=cv2.RANSAC,
+            ransacReprojThreshold=_INLIER_M,
+            maxIters=_RANSAC_ITERATIONS,
         )
         if motion is None or inliers is None:
             return None

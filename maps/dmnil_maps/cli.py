@@ -6,7 +6,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,14 +16,11 @@ from jsonargparse import ArgumentParser
 from dmnil_maps.build import BuildConfig, build_with_report
 from dmnil_maps.describe import summary_of, table_of, verify_map
 from dmnil_maps.sample import SampleConfig, write_sample
-from edge_runtime.contract.command import exit_code_of
+from edge_runtime.command_line import Action, Subcommand, run_subcommand
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.region_map import load_region_map
 
 _EXIT_TERMINATED = 143
-
-Action = Callable[[Any], None]
-"""What a subcommand does with its parsed options."""
 
 
 def build(parser: ArgumentParser) -> Action:
@@ -39,18 +36,18 @@ def build(parser: ArgumentParser) -> Action:
         help="metres of ground along a tile's side; several, separated by commas, make levels",
     )
     parser.add_argument(
-        "--stride-ratio", type=float, default=0.25, help="tile spacing as a share of the footprint"
+        "--stride_ratio", type=float, default=0.25, help="tile spacing as a share of the footprint"
     )
     parser.add_argument("--zoom", type=int | None, help="zoom of a tile folder, not its highest")
     parser.add_argument(
-        "--descriptor-size", type=int, default=256, help="values kept per tile, on the map's axes"
+        "--descriptor_size", type=int, default=256, help="values kept per tile, on the map's axes"
     )
     parser.add_argument("--precision", default="fp32", help="graph to run: fp32, fp16 or int8")
     parser.add_argument(
         "--threads", type=int, default=0, help="the encoder's threads; 0 leaves it to the engine"
     )
-    parser.add_argument("--batch-size", type=int, default=16, help="tiles encoded at a time")
-    parser.add_argument("--imagery-date", default="", help="when the imagery was taken, to keep")
+    parser.add_argument("--batch_size", type=int, default=16, help="tiles encoded at a time")
+    parser.add_argument("--imagery_date", default="", help="when the imagery was taken, to keep")
     parser.add_argument("--attribution", default="", help="whom to credit for it, to keep")
     parser.add_argument("--json", action="store_true", help="print the measurements as JSON")
 
@@ -126,7 +123,7 @@ def sample(parser: ArgumentParser) -> Action:
     return run
 
 
-SUBCOMMANDS: dict[str, Callable[[ArgumentParser], Action]] = {
+SUBCOMMANDS: dict[str, Subcommand] = {
     "build": build,
     "info": info,
     "verify": verify,
@@ -136,20 +133,10 @@ SUBCOMMANDS: dict[str, Callable[[ArgumentParser], Action]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; 0 when done, 2 when the user can put something right."""
-    parser = ArgumentParser(prog="dmnil-map", description="Make and inspect region maps.")
-    choices = parser.add_subcommands()
-    actions = {}
-    for name, subcommand in SUBCOMMANDS.items():
-        subparser = ArgumentParser(description=subcommand.__doc__)
-        actions[name] = subcommand(subparser)
-        choices.add_subcommand(name, subparser, help=subcommand.__doc__)
-    options = parser.parse_args(None if arguments is None else list(arguments))
     logging.basicConfig(level=logging.WARNING, format="dmnil-map: %(message)s")
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # its errors are raised as well
     signal.signal(signal.SIGTERM, _terminate)
-    return exit_code_of(
-        "dmnil-map", lambda: actions[options.subcommand](options[options.subcommand])
-    )
+    return run_subcommand("dmnil-map", "Make and inspect region maps.", SUBCOMMANDS, arguments)
 
 
 def _metres(text: str) -> tuple[float, ...]:

@@ -1,0 +1,93 @@
+"""How every command of the toolkit reads its options and ends.
+
+Exit status 0 when done, 2 with one line on stderr where the user can put something right, 130 when
+stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentError
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from edge_runtime.contract.errors import ConfigError, DmnilError
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+Action = Callable[[Any], None]
+"""What a command does with its parsed options."""
+Subcommand = Callable[[ArgumentParser], Action]
+"""Adds its options to a parser and returns its action; its docstring is its help."""
+
+
+def run_command(name: str, subcommand: Subcommand, arguments: Sequence[str] | None) -> int:
+    """Run a command that has no subcommands; returns the exit status."""
+
+    def work() -> None:
+        parser = ArgumentParser(prog=name, description=subcommand.__doc__, exit_on_error=False)
+        action = subcommand(parser)
+        action(_parse(parser, arguments))
+
+    return exit_status_of(name, work)
+
+
+def run_subcommand(
+    name: str,
+    description: str,
+    subcommands: Mapping[str, Subcommand],
+    arguments: Sequence[str] | None,
+) -> int:
+    """Run the subcommand that the arguments name; returns the exit status."""
+
+    def work() -> None:
+        parser = ArgumentParser(prog=name, description=description, exit_on_error=False)
+        choices = parser.add_subcommands()
+        actions = {}
+        for word, subcommand in subcommands.items():
+            subparser = ArgumentParser(description=subcommand.__doc__, exit_on_error=False)
+            actions[word] = subcommand(subparser)
+            choices.add_subcommand(word, subparser, help=subcommand.__doc__)
+        options = _parse(parser, arguments)
+        actions[options.subcommand](options[options.subcommand])
+
+    return exit_status_of(name, work)
+
+
+def exit_status_of(name: str, work: Callable[[], None]) -> int:
+    """Do a command's work and turn what goes wrong into one line and an exit status."""
+    try:
+        work()
+    except DmnilError as error:
+        sys.stderr.write(f"{name}: error: {' '.join(str(error).split())}\n")
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{name}: interrupted, nothing was written\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+    return 0
+
+
+def with_underscores(arguments: Sequence[str]) -> list[str]:
+    """Command-line arguments whose option names may be written with dashes: --input-size."""
+    spelled = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        is_option = name.startswith("--") and len(name) > 2
+        spelled.append(
+            "--" + name[2:].replace("-", "_") + equals + value if is_option else argument
+        )
+    return spelled
+
+
+def _parse(parser: ArgumentParser, arguments: Sequence[str] | None) -> Any:
+    try:
+        return parser.parse_args(with_underscores(sys.argv[1:] if arguments is None else arguments))
+    except ArgumentError as error:
+        raise ConfigError(f"{error}; --help lists the options") from error
