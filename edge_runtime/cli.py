@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from edge_runtime.score import score_flight, score_frames, score_json, score_rep
 from edge_runtime.telemetry.truth import read_truth
 
 _SAMPLE_FLAG = "--sample"
+_PRIOR_FLAG = "--prior"
 
 
 def run(parser: ArgumentParser) -> Action:
@@ -31,7 +33,7 @@ def run(parser: ArgumentParser) -> Action:
         _SAMPLE_FLAG, action="store_true", help="fly the generated sample that ships with this"
     )
     parser.add_argument(
-        "--prior",
+        _PRIOR_FLAG,
         type=str | None,
         help="LAT,LON,RADIUS_M: the drone is inside this circle at the start; unknown if left out",
     )
@@ -97,8 +99,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["run"] and _SAMPLE_FLAG in given:
         given = ["run", *sample_arguments(), *given[1:]]
     return run_subcommand(
-        "edge_runtime", "Localise a drone by its camera and a region map.", SUBCOMMANDS, given
+        "edge_runtime",
+        "Localise a drone by its camera and a region map.",
+        SUBCOMMANDS,
+        _with_southern_prior(given),
     )
+
+
+def _with_southern_prior(given: list[str]) -> list[str]:
+    """Join `--prior -33.9,18.4,100`, whose value argparse would take for another option."""
+    joined: list[str] = []
+    for argument in given:
+        if joined and joined[-1] == _PRIOR_FLAG:
+            joined[-1] = f"{_PRIOR_FLAG}={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _prior(text: str | None) -> tuple[float, float, float] | None:
@@ -128,12 +144,15 @@ def _flight_text(report: FlightReport) -> str:
 
 
 def _write_json(path: Path, content: object) -> None:
-    staging = path.with_name(f".{path.name}.part")
+    staging = path.parent / f".{path.name}.part"
     try:
         staging.write_text(json.dumps(content, indent=2, default=_plain) + "\n", encoding="utf-8")
         staging.replace(path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            staging.unlink()
 
 
 def _plain(value: object) -> object:

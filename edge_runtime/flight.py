@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -40,6 +40,7 @@ FLIGHT_SCHEMA_VERSION = 1
 TRACK_PICTURE_NAME = "track.png"
 SUMMARY_NAME = "summary.json"
 CAMERA_FILE_NAME = "camera.yaml"
+_QUIET_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class CameraConfig:
     """Added to the telemetry's heading: a camera mounted turned to the right is positive."""
     pitch_offset_deg: float = 0.0
     """Added to the telemetry's pitch: a camera mounted looking further up is positive."""
+
+    def __post_init__(self) -> None:
+        angles_deg = (self.pitch_deg or 0.0, self.heading_offset_deg, self.pitch_offset_deg)
+        if not np.isfinite(angles_deg).all():
+            raise ConfigError(f"the camera's angles must be finite degrees: {angles_deg}")
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,10 @@ class FlightConfig:
     localiser: LocaliserConfig = field(default_factory=LocaliserConfig)
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.every_s < float("inf") or not np.isfinite(self.telemetry_offset_s):
+            raise ConfigError("every_s must be 0 or more seconds, telemetry_offset_s finite")
+        if self.threads < 0:
+            raise ConfigError(f"threads must be 0 or more, is {self.threads}")
         if self.prior is not None:
             latitude_deg, longitude_deg, radius_m = self.prior
             if not np.isfinite(self.prior).all() or radius_m <= 0.0:
@@ -144,8 +154,11 @@ def fly(config: FlightConfig) -> FlightReport:
     fixes: list[Fix] = []
     undecodable = without_telemetry = 0
     with staged_directory(config.output, FLIGHT_KIND) as staging:
-        log = FixLog(staging)
-        with _stop_on_interrupt() as interrupted, _progress_bar(len(source)) as progress:
+        with (
+            closing(FixLog(staging)) as log,
+            _stop_on_interrupt() as interrupted,
+            _progress_bar(len(source)) as progress,
+        ):
             for frame in source:
                 if interrupted:
                     break
@@ -172,7 +185,6 @@ def fly(config: FlightConfig) -> FlightReport:
                 log.write(fix)
                 fixes.append(fix)
                 progress.set_postfix_str(_progress_text(fix), refresh=False)
-        log.close()
         if not fixes and not interrupted:
             raise _nothing_flown(config, undecodable, without_telemetry)
         report = FlightReport(
@@ -242,7 +254,15 @@ def _read_camera_file(path: Path) -> float:
         camera = PinholeCamera(
             int(values["image_width"]), int(values["image_height"]), float(values["focal_px"])
         )
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (
+        OSError,
+        ConfigError,
+        yaml.YAMLError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ) as error:
         raise ConfigError(
             f"{path} needs image_width, image_height and focal_px: {' '.join(str(error).split())}"
         ) from error
@@ -271,12 +291,16 @@ def _progress_text(fix: Fix) -> str:
 
 
 def _progress_bar(total: int) -> tqdm[Any]:
-    """Frames done and the latest fix, on stderr; sparing where that is no terminal."""
+    """Frames done and the latest fix, on stderr; sparing where that is no terminal.
+
+    It appears after a second, so that an early error stands alone.
+    """
     return tqdm(
         total=total,
         desc="edge_runtime",
         unit="frame",
         dynamic_ncols=True,
+        delay=_QUIET_S,
         mininterval=0.2 if sys.stderr.isatty() else 10.0,
     )
 

@@ -74,8 +74,15 @@ class SampleConfig:
             raise ConfigError(f"size must lie between 300 m and 20 km: {self.size_m}")
         if not 0.1 <= self.ground_sample_distance_m <= 5.0:
             raise ConfigError(f"pixels must span 0.1 to 5 m: {self.ground_sample_distance_m}")
-        if min(self.duration_s, self.rate_hz, self.height_m, self.speed_m_s) <= 0.0:
-            raise ConfigError("duration, rate, height and speed must be above 0")
+        motion = (self.duration_s, self.rate_hz, self.height_m, self.speed_m_s)
+        if not all(0.0 < value < float("inf") for value in motion):
+            raise ConfigError("duration, rate, height and speed must be above 0 and finite")
+        if not (abs(self.latitude_deg) <= 90.0 and abs(self.longitude_deg) <= 180.0):
+            raise ConfigError(
+                f"no such place: latitude {self.latitude_deg}, longitude {self.longitude_deg}"
+            )
+        if min(self.seed, self.flight_seed) < 0:
+            raise ConfigError("seeds must be 0 or more")
         if not -90.0 <= self.pitch_deg <= -20.0:
             raise ConfigError(f"pitch must lie between -90 and -20 degrees: {self.pitch_deg}")
         if self.image_width < 160 or min(self.places, self.views) < 1:
