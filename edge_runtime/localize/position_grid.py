@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edge_runtime.localize.camera import FloatArray
 
 _LARGE_BLUR_CELLS = 12.0
+_ALIGNED = 1e-6  # share of a cell by which bounds may miss the cells' edges and still be on them
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,11 @@ class PositionGrid:
 
     def reframed(self, bounds: Bounds) -> PositionGrid:
         """The same mass on cells that cover other bounds; what lies outside them is dropped."""
-        first_column = int(np.floor((bounds.west_m - self.west_m) / self.cell_m + 0.5))
-        first_row = int(np.floor((self.north_m - bounds.north_m) / self.cell_m + 0.5))
-        columns = max(1, int(np.ceil((bounds.east_m - bounds.west_m) / self.cell_m)))
-        rows = max(1, int(np.ceil((bounds.north_m - bounds.south_m) / self.cell_m)))
+        first_column = int(np.floor((bounds.west_m - self.west_m) / self.cell_m + 0.5 + _ALIGNED))
+        first_row = int(np.floor((self.north_m - bounds.north_m) / self.cell_m + 0.5 + _ALIGNED))
+        end_column = int(np.ceil((bounds.east_m - self.west_m) / self.cell_m + 0.5 - _ALIGNED))
+        end_row = int(np.ceil((self.north_m - bounds.south_m) / self.cell_m + 0.5 - _ALIGNED))
+        columns, rows = max(1, end_column - first_column), max(1, end_row - first_row)
         mass = np.zeros((rows, columns), np.float32)
         top, left = max(0, -first_row), max(0, -first_column)
         source = self.mass[max(0, first_row) : first_row + rows, :]
