@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.fix import IntegrityState
+from edge_runtime.localize.integrity import IntegrityConfig, IntegrityMonitor, PosteriorSummary
+
+CONFIG = IntegrityConfig()
+GOOD = PosteriorSummary(radius95_m=40.0, elsewhere=0.001, is_local=True)
+NOWHERE = PosteriorSummary(radius95_m=float("inf"), elsewhere=0.4, is_local=False)
+OFF_MAP = PosteriorSummary(radius95_m=float("inf"), elsewhere=0.99, is_local=False)
+AGREES, DISAGREES = 5.0, 0.0
+
+
+def summary(
+    radius95_m: float = 40.0, elsewhere: float = 0.001, is_local: bool = True
+) -> PosteriorSummary:
+    return PosteriorSummary(radius95_m, elsewhere, is_local)
+
+
+def new_monitor() -> IntegrityMonitor:
+    return IntegrityMonitor(CONFIG)
+
+
+def tracking_monitor() -> IntegrityMonitor:
+    monitor = new_monitor()
+    for _ in range(CONFIG.confirmations):
+        monitor.update(GOOD, AGREES)
+    assert monitor.state is IntegrityState.TRACKING
+    return monitor
+
+
+def lost_monitor() -> IntegrityMonitor:
+    monitor = tracking_monitor()
+    monitor.update(NOWHERE, DISAGREES)
+    assert monitor.state is IntegrityState.LOST
+    return monitor
+
+
+# The first fix
+
+
+def test_it_stays_in_init_until_a_view_can_be_used() -> None:
+    monitor = new_monitor()
+    assert monitor.state is IntegrityState.INIT
+    assert monitor.update(NOWHERE, None) == (IntegrityState.INIT, "no usable view yet")
+    assert monitor.update(GOOD, None)[0] is IntegrityState.INIT
+
+
+def test_the_first_usable_view_begins_acquisition() -> None:
+    state, reason = new_monitor().update(NOWHERE, DISAGREES)
+    assert state is IntegrityState.ACQUIRING
+    assert reason == "no place on the map stands out yet"
+
+
+def test_nothing_is_published_before_enough_views_confirm() -> None:
+    monitor = new_monitor()
+    states = [monitor.update(GOOD, AGREES)[0] for _ in range(CONFIG.confirmations)]
+    waiting = [IntegrityState.ACQUIRING] * (CONFIG.confirmations - 1)
+    assert states == [*waiting, IntegrityState.TRACKING]
+
+
+def test_the_reason_counts_the_confirmations() -> None:
+    monitor = new_monitor()
+    monitor.update(GOOD, AGREES)
+    assert monitor.update(GOOD, DISAGREES)[1] == "1 of 3 confirming views"
+
+
+@pytest.mark.parametrize("score", [DISAGREES, 2.99, float("nan"), float("-inf"), None])
+def test_views_that_do_not_speak_for_the_position_confirm_nothing(score: float | None) -> None:
+    monitor = new_monitor()
+    for _ in range(50):
+        assert not monitor.update(GOOD, score)[0].publishes
+
+
+def test_confirmations_are_counted_over_the_latest_views_only() -> None:
+    monitor = new_monitor()
+    for score in [AGREES, AGREES, DISAGREES, DISAGREES, DISAGREES, DISAGREES, AGREES]:
+        assert monitor.update(GOOD, score)[0] is IntegrityState.ACQUIRING
+    assert monitor.update(GOOD, AGREES)[0] is IntegrityState.ACQUIRING
+    assert monitor.update(GOOD, AGREES)[0] is IntegrityState.TRACKING
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (summary(radius95_m=75.1), "95 % radius is 75 m"),
+        (summary(elsewhere=0.011), "no place on the map stands out yet"),
+        (summary(is_local=False), "no place on the map stands out yet"),
+    ],
+)
+def test_no_first_fix_from_a_posterior_that_is_not_good_enough(
+    bad: PosteriorSummary, reason: str
+) -> None:
+    monitor = new_monitor()
+    for _ in range(20):
+        assert monitor.update(bad, AGREES) == (IntegrityState.ACQUIRING, reason)
+    assert monitor.update(GOOD, AGREES)[0] is IntegrityState.TRACKING
+
+
+def test_the_first_fix_is_no_reset() -> None:
+    assert tracking_monitor().reset_counter == 0
+
+
+# While publishing
+
+
+def test_tracking_goes_on_while_all_is_well() -> None:
+    monitor = tracking_monitor()
+    for _ in range(20):
+        assert monitor.update(GOOD, AGREES) == (
+            IntegrityState.TRACKING,
+            "views agree with the map",
+        )
+
+
+@pytest.mark.parametrize(
+    ("worse", "reason"),
+    [
+        (summary(elsewhere=0.04), "4 % doubt in the track"),
+        (summary(radius95_m=151.0), "95 % radius is 151 m"),
+    ],
+)
+def test_it_coasts_on_doubt_and_on_a_wide_radius_and_tracks_again_after(
+    worse: PosteriorSummary, reason: str
+) -> None:
+    monitor = tracking_monitor()
+    assert monitor.update(worse, AGREES) == (IntegrityState.COASTING, reason)
+    assert monitor.update(GOOD, AGREES)[0] is IntegrityState.TRACKING
+    assert monitor.reset_counter == 0
+
+
+def test_while_tracking_it_bears_more_than_at_the_first_fix() -> None:
+    assert tracking_monitor().update(summary(140.0, 0.025), AGREES)[0] is IntegrityState.TRACKING
+
+
+def test_it_coasts_once_no_recent_view_agrees() -> None:
+    monitor = tracking_monitor()
+    states = [monitor.update(GOOD, DISAGREES)[0] for _ in range(5)]
+    assert states == [IntegrityState.TRACKING] * 4 + [IntegrityState.COASTING]
+    assert monitor.update(GOOD, AGREES)[0] is IntegrityState.TRACKING
+
+
+def test_frames_without_evidence_neither_confirm_nor_contradict() -> None:
+    monitor = tracking_monitor()
+    for _ in range(50):
+        assert monitor.update(GOOD, None)[0] is IntegrityState.TRACKING
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (summary(radius95_m=301.0), "95 % radius grew to 301 m"),
+        (summary(elsewhere=0.5), "recent views contradict the track"),
+        (summary(is_local=False), "recent views contradict the track"),
+    ],
+)
+@pytest.mark.parametrize("coasting", [False, True])
+def test_it_is_lost_when_the_posterior_is(
+    bad: PosteriorSummary, reason: str, coasting: bool
+) -> None:
+    monitor = tracking_monitor()
+    if coasting:
+        monitor.update(summary(radius95_m=200.0), None)
+        assert monitor.state is IntegrityState.COASTING
+    assert monitor.update(bad, None) == (IntegrityState.LOST, reason)
+
+
+# After a loss
+
+
+def test_a_lost_drone_is_lost_and_not_acquiring_until_it_is_found() -> None:
+    monitor = lost_monitor()
+    for _ in range(10):
+        assert monitor.update(NOWHERE, DISAGREES)[0] is IntegrityState.LOST
+
+
+def test_relocalisation_needs_all_confirmations_anew_and_counts_a_reset() -> None:
+    monitor = lost_monitor()
+    states = [monitor.update(GOOD, AGREES)[0] for _ in range(3)]
+    assert states == [IntegrityState.LOST, IntegrityState.LOST, IntegrityState.TRACKING]
+    assert monitor.reset_counter == 1
+
+
+def test_every_relocalisation_counts_once() -> None:
+    monitor = tracking_monitor()
+    for resets in range(1, 4):
+        monitor.update(NOWHERE, DISAGREES)
+        for _ in range(10):
+            monitor.update(GOOD, AGREES)
+        assert monitor.reset_counter == resets
+
+
+# Off the map
+
+
+def test_off_the_map_for_long_enough_is_said_so() -> None:
+    monitor = new_monitor()
+    states = [monitor.update(OFF_MAP, DISAGREES)[0] for _ in range(6)]
+    waiting = [IntegrityState.ACQUIRING] * (CONFIG.confirmation_views - 1)
+    assert states == [*waiting, IntegrityState.OUT_OF_MAP, IntegrityState.OUT_OF_MAP]
+    assert monitor.update(OFF_MAP, DISAGREES)[1] == "99 % off the map"
+
+
+def test_one_view_less_sure_of_it_takes_it_back() -> None:
+    monitor = new_monitor()
+    for _ in range(8):
+        monitor.update(OFF_MAP, DISAGREES)
+    assert monitor.update(NOWHERE, DISAGREES)[0] is IntegrityState.ACQUIRING
+
+
+def test_a_local_filter_in_doubt_is_not_off_the_map() -> None:
+    monitor = new_monitor()
+    for _ in range(8):
+        state, _ = monitor.update(summary(elsewhere=0.99), DISAGREES)
+    assert state is IntegrityState.ACQUIRING
+
+
+def test_from_off_the_map_a_position_can_be_acquired() -> None:
+    monitor = new_monitor()
+    for _ in range(8):
+        monitor.update(OFF_MAP, DISAGREES)
+    states = [monitor.update(GOOD, AGREES)[0] for _ in range(3)]
+    assert states == [IntegrityState.ACQUIRING] * 2 + [IntegrityState.TRACKING]
+
+
+def test_a_lost_drone_may_turn_out_to_be_off_the_map() -> None:
+    monitor = lost_monitor()
+    states = [monitor.update(OFF_MAP, DISAGREES)[0] for _ in range(5)]
+    assert IntegrityState.OUT_OF_MAP not in states[:3]
+    assert states[-1] is IntegrityState.OUT_OF_MAP
+
+
+# Always
+
+
+FRAMES = st.lists(
+    st.tuples(
+        st.builds(summary, st.floats(5.0, 400.0), st.floats(0.0, 1.0), st.booleans())
+        | st.sampled_from([GOOD, GOOD, GOOD, NOWHERE, OFF_MAP]),
+        st.none() | st.sampled_from([AGREES, AGREES, DISAGREES, float("nan")]),
+    ),
+    max_size=60,
+)
+
+
+@given(frames=FRAMES)
+def test_positions_leave_only_as_promised(
+    frames: list[tuple[PosteriorSummary, float | None]],
+) -> None:
+    monitor = new_monitor()
+    supports: list[bool] = []
+    for posterior, score in frames:
+        before, resets = monitor.state, monitor.reset_counter
+        if score is not None:
+            supports.append(score >= CONFIG.consistent_score)
+        state, reason = monitor.update(posterior, score)
+        assert state is monitor.state
+        assert reason
+        if state.publishes:
+            assert posterior.is_local
+            assert posterior.radius95_m <= CONFIG.lost_radius_m
+            assert posterior.elsewhere < CONFIG.lost_elsewhere
+        if state.publishes and not before.publishes:
+            assert state is IntegrityState.TRACKING
+            assert sum(supports[-CONFIG.confirmation_views :]) >= CONFIG.confirmations
+            assert posterior.radius95_m <= CONFIG.acquire_radius_m
+            assert posterior.elsewhere <= CONFIG.acquire_elsewhere
+        if before.publishes and not state.publishes:
+            assert state is IntegrityState.LOST
+            supports.clear()
+        assert monitor.reset_counter - resets == (
+            before is not IntegrityState.INIT
+            and state.publishes
+            and not before.publishes
+            and monitor.reset_counter > 0
+        )
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"acquire_radius_m": 0.0},
+        {"acquire_radius_m": 200.0},
+        {"tracking_radius_m": 400.0},
+        {"confirmations": 0},
+        {"confirmations": 6},
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="integrity"):
+        IntegrityConfig(**setting)
