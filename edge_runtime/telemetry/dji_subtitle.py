@@ -68,10 +68,15 @@ def _entries(text: str) -> Iterator[tuple[int, datetime, dict[str, float]]]:
         if count is None or moment is None:
             continue
         fields = {name.lower(): float(value) for name, value in _FIELD.findall(block)}
+        fields = {name: value for name, value in fields.items() if np.isfinite(value)}
         if "rel_alt" not in fields:
             continue
-        stamp = datetime.strptime(moment.group().replace(",", "."), "%Y-%m-%d %H:%M:%S.%f")
-        yield int(count.group(1)), stamp, fields
+        try:
+            number = int(count.group(1))
+            stamp = datetime.strptime(moment.group().replace(",", "."), "%Y-%m-%d %H:%M:%S.%f")
+        except ValueError:  # such as a thirteenth month
+            continue
+        yield number, stamp, fields
 
 
 def _headings(fields: list[dict[str, float]], path: Path) -> list[float]:
