@@ -11,6 +11,8 @@ import numpy as np
 from edge_runtime.contract.errors import ConfigError, SourceError
 from edge_runtime.sources.frame import Frame
 
+_LONGEST_DAMAGE_FRAMES = 300
+
 
 class VideoSource:
     """A video file; every frame, or one each `every_s` seconds.
@@ -37,17 +39,21 @@ class VideoSource:
         return max(0, -(-self._count // self._stride))
 
     def __iter__(self) -> Iterator[Frame]:
-        """Decode the frames wanted and skip over the others."""
+        """Decode the frames wanted and skip over the others; a damaged one does not end them."""
         capture = cv2.VideoCapture(str(self._path))
         try:
-            index = 0
-            while capture.grab():
+            index = missed = 0
+            while True:
+                grabbed = capture.grab()
+                missed = 0 if grabbed else missed + 1
+                if missed and (index >= self._count or missed > _LONGEST_DAMAGE_FRAMES):
+                    break
                 if index % self._stride == 0:
-                    decoded, picture = capture.retrieve()
+                    decoded, picture = capture.retrieve() if grabbed else (False, None)
                     yield Frame(
                         name=f"{index + 1:06d}",
                         image=np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
-                        if decoded
+                        if decoded and picture is not None
                         else None,
                         number=index + 1,
                         time_s=index / self._frames_per_s,
