@@ -40,7 +40,7 @@ def run(parser: ArgumentParser) -> Action:
     parser.add_class_arguments(FlightConfig, None, skip={"prior"})
 
     def act(options: Any) -> None:
-        values = parser.instantiate_classes(options).as_dict()
+        values = parser.instantiate(options).as_dict()
         for own in ("config", "sample"):
             values.pop(own, None)
         report = fly(FlightConfig(**{**values, "prior": _prior(values["prior"])}))
@@ -75,7 +75,7 @@ def bench(parser: ArgumentParser) -> Action:
     parser.add_argument("--json", type=Path | None, help="write the figures to this file too")
 
     def act(options: Any) -> None:
-        values = parser.instantiate_classes(options).as_dict()
+        values = parser.instantiate(options).as_dict()
         json_path = values.pop("json")
         results = run_bench(BenchConfig(**values))
         _print(bench_report(results))
