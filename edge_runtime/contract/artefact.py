@@ -36,9 +36,9 @@ def staged_directory(target: Path, kind: str) -> Iterator[Path]:
         OutputError: If the target cannot be written, or holds something else.
     """
     target = target.absolute()
-    _refuse_to_replace_foreign(target, kind)
     staging = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        _refuse_to_replace_foreign(target, kind)
         target.parent.mkdir(parents=True, exist_ok=True)
         staging.mkdir()
     except OSError as error:

@@ -123,6 +123,12 @@ def test_an_unwritable_parent_is_one_line_that_names_the_target(tmp_path: Path) 
     assert f"cannot write {tmp_path / 'file' / 'target'}" in str(caught.value)
 
 
+@pytest.mark.parametrize("length", [250, 300])
+def test_a_name_too_long_for_the_file_system_is_one_line(tmp_path: Path, length: int) -> None:
+    with pytest.raises(OutputError, match="File name too long"):
+        write_artefact(tmp_path / ("x" * length))
+
+
 def test_a_write_error_inside_the_block_is_an_output_error_and_leaves_nothing(
     tmp_path: Path,
 ) -> None:
