@@ -20,7 +20,7 @@ from edge_runtime.localize.search import TileSearch
 class EvidenceConfig:
     """How a score, in standard deviations above chance, turns into evidence."""
 
-    log_ratio_per_sigma: float = 2.0
+    log_ratio_per_sigma: float = 2.5
     """Growth of the log likelihood ratio with the score; less is more cautious."""
     indifferent_score: float = 3.0
     """The score that speaks neither for nor against a place."""
@@ -28,7 +28,7 @@ class EvidenceConfig:
     """Scores above count as this: no single view may be more certain."""
     mismatch_probability: float = 0.1
     """How often a view looks like no tile at all though the drone is over the map."""
-    independent_shift: float = 0.125
+    independent_shift: float = 0.25
     """Shift of the view, in footprints, after which it counts as independent of the last."""
     smallest_novelty: float = 0.5
     """Views worth less than this share of an independent one are not encoded."""

@@ -19,7 +19,7 @@ class IntegrityConfig:
     """The filter's 95 % radius must fall below this for a first fix."""
     tracking_radius_m: float = 150.0
     """Beyond this 95 % radius a position is no longer current knowledge but dead reckoning."""
-    lost_radius_m: float = 300.0
+    lost_radius_m: float = 500.0
     """Beyond this 95 % radius nothing is published."""
     acquire_elsewhere: float = 0.01
     """Largest probability of being somewhere else at a first fix."""
@@ -27,8 +27,11 @@ class IntegrityConfig:
     """Largest probability of being somewhere else while tracking; above it, coasting."""
     lost_elsewhere: float = 0.5
     """Probability of being somewhere else at which the track is given up."""
-    consistent_score: float = 3.0
+    consistent_score: float = 4.0
     """A view speaks for the position if it scores at least this there."""
+    confirm_radius_m: float = 150.0
+    """A view confirms a position that was known this well before it; one that merely picks a
+    place out of a wider area is unconfirmed, and the state is coasting until another agrees."""
     confirmations: int = 3
     """This many of the last `confirmation_views` views must speak for a first fix."""
     confirmation_views: int = 5
@@ -55,6 +58,16 @@ class PosteriorSummary:
     """Whether the filter has narrowed down to one place."""
 
 
+@dataclass(frozen=True)
+class ViewEvidence:
+    """What integrity needs to know of a view that was searched for."""
+
+    score: float
+    """Its score at the position estimated after it; NaN where the map has no tile."""
+    prior_radius_m: float
+    """The filter's 95 % radius before it; infinite while the filter is cold."""
+
+
 class IntegrityMonitor:
     """INIT -> ACQUIRING -> TRACKING <-> COASTING -> LOST, and OUT_OF_MAP."""
 
@@ -63,20 +76,23 @@ class IntegrityMonitor:
         self._support: deque[bool] = deque(maxlen=config.confirmation_views)
         self._off_map: deque[bool] = deque(maxlen=config.confirmation_views)
         self._has_published = False
+        self._is_confirmed = False
         self.state = IntegrityState.INIT
         self.reset_counter = 0
 
     def update(
-        self, summary: PosteriorSummary, view_score: float | None
+        self, summary: PosteriorSummary, view: ViewEvidence | None
     ) -> tuple[IntegrityState, str]:
         """The state after a frame, and the reason for it.
 
         Args:
-            view_score: The frame's score at the estimated position, None if it gave no evidence.
+            view: The frame's evidence, None if it gave none.
         """
-        if view_score is not None:
-            supports = bool(np.isfinite(view_score)) and view_score >= self._config.consistent_score
-            self._support.append(supports)
+        if view is not None:
+            supports = np.isfinite(view.score) and view.score >= self._config.consistent_score
+            self._support.append(bool(supports))
+            if supports:
+                self._is_confirmed = view.prior_radius_m <= self._config.confirm_radius_m
             self._off_map.append(
                 not summary.is_local and summary.elsewhere >= self._config.off_map_probability
             )
@@ -92,7 +108,6 @@ class IntegrityMonitor:
             self._support.clear()
             return IntegrityState.LOST, "recent views contradict the track"
         if summary.radius95_m > config.lost_radius_m:
-            self._support.clear()
             return IntegrityState.LOST, f"95 % radius grew to {summary.radius95_m:.0f} m"
         if summary.elsewhere > config.tracking_elsewhere:
             return IntegrityState.COASTING, f"{100 * summary.elsewhere:.0f} % doubt in the track"
@@ -100,6 +115,8 @@ class IntegrityMonitor:
             return IntegrityState.COASTING, f"95 % radius is {summary.radius95_m:.0f} m"
         if len(self._support) == self._support.maxlen and not any(self._support):
             return IntegrityState.COASTING, "no recent view speaks for the position"
+        if not self._is_confirmed:
+            return IntegrityState.COASTING, "one view's word, not yet confirmed by another"
         return IntegrityState.TRACKING, "views agree with the map"
 
     def _acquire(self, summary: PosteriorSummary) -> tuple[IntegrityState, str]:
@@ -118,4 +135,4 @@ class IntegrityMonitor:
         if self._has_published:
             self.reset_counter += 1
         self._has_published = True
-        return IntegrityState.TRACKING, "position acquired"
+        return self._keep(summary)

@@ -23,7 +23,7 @@ from edge_runtime.localize.camera import (
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.evidence import likelihood_ratio, score_at, scores_on_grid
 from edge_runtime.localize.filter import PositionFilter
-from edge_runtime.localize.integrity import IntegrityMonitor, PosteriorSummary
+from edge_runtime.localize.integrity import IntegrityMonitor, PosteriorSummary, ViewEvidence
 from edge_runtime.localize.novelty import ViewNovelty
 from edge_runtime.localize.odometry import VisualOdometer
 from edge_runtime.localize.position_grid import Bounds
@@ -113,7 +113,7 @@ class Localiser:
         is_evidence = novelty >= config.evidence.smallest_novelty
         with self._timed("filter"):
             self._filter.predict(displacement, elapsed_s, novelty if is_evidence else 0.0)
-        score: float | None = None
+        evidence: ViewEvidence | None = None
         matches: tuple[MatchedPlace, ...] = ()
         if is_evidence or config.frame_matches:
             try:
@@ -125,21 +125,25 @@ class Localiser:
             if config.frame_matches:
                 matches = self._best_tiles(query, level, window, attitude, telemetry.height_m)
             if is_evidence:
-                score = self._weigh(query, level, window, novelty)
+                evidence = self._weigh(query, level, window, novelty)
                 self._query.learn(descriptor, level, novelty)
                 self._novelty.use(window)
-        return self._conclude(name, telemetry, attitude, window, score, matches)
+        return self._conclude(name, telemetry, attitude, window, evidence, matches)
 
     def _weigh(
         self, query: npt.NDArray[np.float32], level: int, window: GroundWindow, novelty: float
-    ) -> float:
-        """Let a view speak; returns its score at the position estimated after it."""
+    ) -> ViewEvidence:
+        """Let a view speak."""
         grid = self._filter.grid
+        prior_radius_m = float("inf")
+        if self._filter.is_local:
+            prior_radius_m = radius95_of(grid.covariance(grid.mean()))
         with self._timed("search"):
             scores = scores_on_grid(self._search, self._map, level, query, window, grid)
         with self._timed("filter"):
             self._filter.update(likelihood_ratio(scores, self._config.evidence), novelty)
-            return score_at(scores, grid, self._filter.grid.peak())
+            score = score_at(scores, grid, self._filter.grid.peak())
+        return ViewEvidence(score, prior_radius_m)
 
     def _choose_level(
         self, attitude: CameraAttitude, height_m: float
@@ -184,7 +188,7 @@ class Localiser:
         telemetry: TelemetrySample,
         attitude: CameraAttitude,
         window: GroundWindow,
-        score: float | None,
+        evidence: ViewEvidence | None,
         matches: tuple[MatchedPlace, ...],
     ) -> Fix:
         with self._timed("filter"):
@@ -192,7 +196,7 @@ class Localiser:
                 attitude, telemetry.height_m, window.offset_m, self._config.telemetry_error
             )
             position, summary = self._estimate(self._filter)
-            state, reason = self._integrity.update(summary, score)
+            state, reason = self._integrity.update(summary, evidence)
         return self._fix(name, telemetry, state, reason, position, matches)
 
     def _unusable(self, name: str, telemetry: TelemetrySample, reason: str) -> Fix:
