@@ -99,9 +99,10 @@ def write_sample(config: SampleConfig) -> Path:
         OutputError: If the folder cannot be written, or holds something else.
     """
     world = generate_world(config.seed, config.size_m)
-    drone = replace(DRONE, jpeg_quality=config.jpeg_quality)
+    drone = DRONE
     if config.random_light:
         drone = random_appearance(np.random.default_rng([config.flight_seed, 41]))
+    drone = replace(drone, jpeg_quality=config.jpeg_quality)
     with staged_directory(config.output, SAMPLE_KIND) as staging:
         try:
             if config.layout == "university1652":
@@ -110,6 +111,7 @@ def write_sample(config: SampleConfig) -> Path:
                     world,
                     config.places,
                     config.views,
+                    drone=drone,
                     seed=config.flight_seed,
                 )
             else:
