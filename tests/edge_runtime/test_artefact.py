@@ -141,6 +141,23 @@ def test_a_write_error_inside_the_block_is_an_output_error_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_old_artefact_returns_when_the_new_one_cannot_take_its_place(
+    artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def rename_unless_staged(path: Path, target: Path) -> Path:
+        if path.name.endswith(".part"):
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_unless_staged)
+    with pytest.raises(OutputError, match="Input/output error"):
+        write_artefact(artefact, b"new")
+    assert (artefact / "inner" / "data.bin").read_bytes() == b"content"
+    assert [path.name for path in artefact.parent.iterdir()] == [artefact.name]
+
+
 # Manifests
 
 

@@ -20,7 +20,12 @@ from edge_runtime.localize.rectify import GroundWindow
 from edge_runtime.localize.search import TileSearch
 from tests.small_map import LEVEL, write_small_map
 
-CONFIG = EvidenceConfig()
+CONFIG = EvidenceConfig(
+    log_ratio_per_sigma=2.0,
+    indifferent_score=3.0,
+    largest_score=8.0,
+    mismatch_probability=0.1,
+)
 ROW, COLUMN = 10, 12
 TILE_EAST_M, TILE_NORTH_M = -435.0 + COLUMN * 30.0, 345.0 - ROW * 30.0
 
@@ -166,6 +171,20 @@ def test_the_drone_beside_the_map_that_looks_onto_it_has_scores(
     assert np.isnan(scores_on_grid(search, region_map, 0, query, away, west_of_map)[:, :25]).all()
     scores = scores_on_grid(search, region_map, 0, query, onto_it, west_of_map)
     assert np.isfinite(scores[20, 25])
+
+
+@pytest.mark.parametrize(
+    ("east", "north"), [(0.0, 300.0), (0.0, -300.0), (300.0, 0.0), (-300.0, 0.0)]
+)
+def test_however_far_off_the_window_all_of_a_small_grid_is_scored(
+    search: TileSearch, region_map: RegionMap, query: np.ndarray, east: float, north: float
+) -> None:
+    around_drone = PositionGrid.uniform(
+        Bounds(-100.0 - east, -80.0 - north, 100.0 - east, 80.0 - north), 10.0, 1.0
+    )
+    window = GroundWindow(east, north, 120.0)
+    scores = scores_on_grid(search, region_map, 0, query, window, around_drone)
+    assert np.isfinite(scores).all()
 
 
 def test_places_whose_tile_is_missing_have_no_score(query: np.ndarray, tmp_path: Path) -> None:

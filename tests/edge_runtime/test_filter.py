@@ -11,7 +11,16 @@ from edge_runtime.localize.odometry import Displacement
 from edge_runtime.localize.position_grid import Bounds, PositionGrid
 
 REGION = Bounds(-700.0, -700.0, 700.0, 700.0)
-CONFIG = FilterConfig()
+CONFIG = FilterConfig(
+    cell_m=10.0,
+    margin_m=300.0,
+    odometry_scale_error=0.15,
+    odometry_noise_m=1.5,
+    typical_speed_m_s=10.0,
+    restart_probability=0.01,
+    off_map_probability=0.2,
+    local_radius_m=300.0,
+)
 STEP = Displacement(15.0, 5.0)
 MOVED = np.array([STEP.east_m, STEP.north_m])
 MISMATCH = 0.1
@@ -156,6 +165,16 @@ def test_a_lock_on_the_wrong_place_is_given_up_and_the_true_one_found() -> None:
     assert was_cold_after < 6
     assert position_filter.is_local
     assert np.linalg.norm(position_filter.grid.mean() - place) < 20.0
+
+
+def test_one_view_that_flatly_contradicts_a_settled_place_makes_it_cold_at_once() -> None:
+    position_filter = settled_at(0.0, 0.0)
+    position_filter.predict(STEP, 1.0, 1.0)
+    odds = position_filter.elsewhere / (1.0 - position_filter.elsewhere)
+    flat = np.full(position_filter.grid.mass.shape, odds / 2.0, np.float32)
+    position_filter.update(flat, 1.0)
+    assert not position_filter.is_local
+    assert all_mass(position_filter) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_off_the_map_elsewhere_grows() -> None:

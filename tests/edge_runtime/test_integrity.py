@@ -8,13 +8,32 @@ from hypothesis import strategies as st
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.fix import IntegrityState
-from edge_runtime.localize.integrity import IntegrityConfig, IntegrityMonitor, PosteriorSummary
+from edge_runtime.localize.integrity import (
+    IntegrityConfig,
+    IntegrityMonitor,
+    PosteriorSummary,
+    ViewEvidence,
+)
 
-CONFIG = IntegrityConfig()
+CONFIG = IntegrityConfig(
+    acquire_radius_m=75.0,
+    tracking_radius_m=150.0,
+    lost_radius_m=500.0,
+    acquire_elsewhere=0.01,
+    tracking_elsewhere=0.03,
+    lost_elsewhere=0.5,
+    consistent_score=4.0,
+    confirm_radius_m=150.0,
+    confirmations=3,
+    confirmation_views=5,
+    off_map_probability=0.95,
+)
 GOOD = PosteriorSummary(radius95_m=40.0, elsewhere=0.001, is_local=True)
 NOWHERE = PosteriorSummary(radius95_m=float("inf"), elsewhere=0.4, is_local=False)
 OFF_MAP = PosteriorSummary(radius95_m=float("inf"), elsewhere=0.99, is_local=False)
-AGREES, DISAGREES = 5.0, 0.0
+AGREES = ViewEvidence(score=5.0, prior_radius_m=50.0)
+DISAGREES = ViewEvidence(score=0.0, prior_radius_m=50.0)
+PICKS_A_PLACE = ViewEvidence(score=5.0, prior_radius_m=400.0)
 
 
 def summary(
@@ -71,11 +90,37 @@ def test_the_reason_counts_the_confirmations() -> None:
     assert monitor.update(GOOD, DISAGREES)[1] == "1 of 3 confirming views"
 
 
-@pytest.mark.parametrize("score", [DISAGREES, 2.99, float("nan"), float("-inf"), None])
-def test_views_that_do_not_speak_for_the_position_confirm_nothing(score: float | None) -> None:
+@pytest.mark.parametrize("score", [0.0, CONFIG.consistent_score - 0.01, float("nan"), -1e9])
+def test_views_that_do_not_speak_for_the_position_confirm_nothing(score: float) -> None:
     monitor = new_monitor()
     for _ in range(50):
-        assert not monitor.update(GOOD, score)[0].publishes
+        assert not monitor.update(GOOD, ViewEvidence(score, 50.0))[0].publishes
+
+
+def test_frames_without_evidence_confirm_nothing() -> None:
+    monitor = new_monitor()
+    monitor.update(GOOD, AGREES)
+    for _ in range(50):
+        assert monitor.update(GOOD, None)[0] is IntegrityState.ACQUIRING
+
+
+def test_a_place_picked_out_of_a_wide_area_is_coasting_until_a_view_confirms_it() -> None:
+    monitor = new_monitor()
+    for _ in range(CONFIG.confirmations - 1):
+        monitor.update(NOWHERE, PICKS_A_PLACE)
+    picked = IntegrityState.COASTING, "one view's word, not yet confirmed by another"
+    assert monitor.update(GOOD, PICKS_A_PLACE) == picked
+    assert monitor.update(GOOD, DISAGREES) == picked
+    assert monitor.update(GOOD, None) == picked
+    assert monitor.update(GOOD, AGREES)[0] is IntegrityState.TRACKING
+
+
+@pytest.mark.parametrize("beyond_m", [-1.0, 1.0])
+def test_a_view_confirms_what_was_known_well_before_it(beyond_m: float) -> None:
+    monitor = tracking_monitor()
+    evidence = ViewEvidence(5.0, CONFIG.confirm_radius_m + beyond_m)
+    confirmed = IntegrityState.TRACKING if beyond_m < 0.0 else IntegrityState.COASTING
+    assert monitor.update(GOOD, evidence)[0] is confirmed
 
 
 def test_confirmations_are_counted_over_the_latest_views_only() -> None:
@@ -155,7 +200,7 @@ def test_frames_without_evidence_neither_confirm_nor_contradict() -> None:
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (summary(radius95_m=301.0), "95 % radius grew to 301 m"),
+        (summary(radius95_m=CONFIG.lost_radius_m + 1.0), "95 % radius grew to 501 m"),
         (summary(elsewhere=0.5), "recent views contradict the track"),
         (summary(is_local=False), "recent views contradict the track"),
     ],
@@ -184,6 +229,16 @@ def test_relocalisation_needs_all_confirmations_anew_and_counts_a_reset() -> Non
     monitor = lost_monitor()
     states = [monitor.update(GOOD, AGREES)[0] for _ in range(3)]
     assert states == [IntegrityState.LOST, IntegrityState.LOST, IntegrityState.TRACKING]
+    assert monitor.reset_counter == 1
+
+
+def test_after_dead_reckoning_too_far_one_view_may_bring_the_track_back_unconfirmed() -> None:
+    monitor = tracking_monitor()
+    monitor.update(summary(radius95_m=CONFIG.lost_radius_m + 1.0), None)
+    assert monitor.state is IntegrityState.LOST
+    assert monitor.update(GOOD, PICKS_A_PLACE)[0] is IntegrityState.COASTING
+    assert monitor.reset_counter == 1
+    assert monitor.update(GOOD, AGREES)[0] is IntegrityState.TRACKING
     assert monitor.reset_counter == 1
 
 
@@ -241,9 +296,9 @@ def test_a_lost_drone_may_turn_out_to_be_off_the_map() -> None:
 
 FRAMES = st.lists(
     st.tuples(
-        st.builds(summary, st.floats(5.0, 400.0), st.floats(0.0, 1.0), st.booleans())
+        st.builds(summary, st.floats(5.0, 600.0), st.floats(0.0, 1.0), st.booleans())
         | st.sampled_from([GOOD, GOOD, GOOD, NOWHERE, OFF_MAP]),
-        st.none() | st.sampled_from([AGREES, AGREES, DISAGREES, float("nan")]),
+        st.none() | st.sampled_from([AGREES, AGREES, DISAGREES, PICKS_A_PLACE]),
     ),
     max_size=60,
 )
@@ -251,35 +306,38 @@ FRAMES = st.lists(
 
 @given(frames=FRAMES)
 def test_positions_leave_only_as_promised(
-    frames: list[tuple[PosteriorSummary, float | None]],
+    frames: list[tuple[PosteriorSummary, ViewEvidence | None]],
 ) -> None:
     monitor = new_monitor()
     supports: list[bool] = []
-    for posterior, score in frames:
+    last_support: ViewEvidence | None = None
+    has_published = False
+    for posterior, view in frames:
         before, resets = monitor.state, monitor.reset_counter
-        if score is not None:
-            supports.append(score >= CONFIG.consistent_score)
-        state, reason = monitor.update(posterior, score)
+        if view is not None:
+            supports.append(view.score >= CONFIG.consistent_score)
+            last_support = view if supports[-1] else last_support
+        state, reason = monitor.update(posterior, view)
         assert state is monitor.state
         assert reason
         if state.publishes:
             assert posterior.is_local
             assert posterior.radius95_m <= CONFIG.lost_radius_m
             assert posterior.elsewhere < CONFIG.lost_elsewhere
-        if state.publishes and not before.publishes:
-            assert state is IntegrityState.TRACKING
+        if state is IntegrityState.TRACKING:
+            assert posterior.radius95_m <= CONFIG.tracking_radius_m
+            assert posterior.elsewhere <= CONFIG.tracking_elsewhere
+            assert last_support is not None
+            assert last_support.prior_radius_m <= CONFIG.confirm_radius_m
+        acquired = state.publishes and not before.publishes
+        if acquired:
             assert sum(supports[-CONFIG.confirmation_views :]) >= CONFIG.confirmations
             assert posterior.radius95_m <= CONFIG.acquire_radius_m
             assert posterior.elsewhere <= CONFIG.acquire_elsewhere
         if before.publishes and not state.publishes:
             assert state is IntegrityState.LOST
-            supports.clear()
-        assert monitor.reset_counter - resets == (
-            before is not IntegrityState.INIT
-            and state.publishes
-            and not before.publishes
-            and monitor.reset_counter > 0
-        )
+        assert monitor.reset_counter - resets == (acquired and has_published)
+        has_published = has_published or state.publishes
 
 
 @pytest.mark.parametrize(
@@ -287,7 +345,7 @@ def test_positions_leave_only_as_promised(
     [
         {"acquire_radius_m": 0.0},
         {"acquire_radius_m": 200.0},
-        {"tracking_radius_m": 400.0},
+        {"tracking_radius_m": CONFIG.lost_radius_m + 1.0},
         {"confirmations": 0},
         {"confirmations": 6},
     ],

@@ -10,6 +10,7 @@ from edge_runtime.contract.region_map import RegionMap
 from edge_runtime.engines import Engine, open_engine
 from edge_runtime.localize.camera import CameraAttitude, PinholeCamera
 from edge_runtime.localize.config import LocaliserConfig
+from edge_runtime.localize.evidence import EvidenceConfig
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.telemetry.log import TelemetrySample
 from tests.painted_ground import textured_ground
@@ -50,7 +51,8 @@ def new_localiser(
     prior: tuple[float, float, float] | None = None,
     frame_matches: int = 0,
 ) -> Localiser:
-    config = LocaliserConfig(frame_matches=frame_matches)
+    evidence = EvidenceConfig(independent_shift=0.125, smallest_novelty=0.5)
+    config = LocaliserConfig(evidence=evidence, frame_matches=frame_matches)
     return Localiser(engine, region_map, 64, CAMERA, config, prior)
 
 

@@ -9,7 +9,14 @@ from edge_runtime.localize.quality import QualityConfig, picture_fault, pose_fau
 from edge_runtime.telemetry.log import TelemetrySample
 from tests.painted_ground import textured_ground
 
-CONFIG = QualityConfig()
+CONFIG = QualityConfig(
+    lowest_height_m=20.0,
+    shallowest_pitch_deg=-20.0,
+    steepest_roll_deg=30.0,
+    smallest_contrast=6.0,
+    smallest_sharpness=1.5,
+    largest_clipped_share=0.6,
+)
 
 
 def sample(
