@@ -37,7 +37,10 @@ def run(parser: ArgumentParser) -> Action:
         type=str | None,
         help="LAT,LON,RADIUS_M: the drone is inside this circle at the start; unknown if left out",
     )
-    parser.add_class_arguments(FlightConfig, None, skip={"prior"})
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="flight directory to write, NAME.flight"
+    )
+    parser.add_class_arguments(FlightConfig, None, skip={"prior", "output"})
 
     def act(options: Any) -> None:
         values = parser.instantiate(options).as_dict()
