@@ -13,7 +13,6 @@ from dmnil_maps.sample_world.appearance import DRONE, SATELLITE, Appearance
 from dmnil_maps.sample_world.camera_view import (
     CameraPose,
     DroneRenderer,
-    PinholeCamera,
     project,
     viewed_ground_point,
 )
@@ -22,6 +21,7 @@ from dmnil_maps.sample_world.layouts import write_university1652
 from dmnil_maps.sample_world.satellite import render_satellite, write_geotiff
 from dmnil_maps.sample_world.scene import CAR_DTYPE, TREE_DTYPE, BuildingPart, Patch, rectangle
 from dmnil_maps.sample_world.world import World, generate_world
+from edge_runtime.localize.camera import PinholeCamera
 
 SMALL_M = 260.0
 RED = 5  # in palette.EQUIPMENT

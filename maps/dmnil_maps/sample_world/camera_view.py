@@ -18,6 +18,7 @@ from dmnil_maps.sample_world.sunlight import Sun
 from dmnil_maps.sample_world.surface import SurfacePainter
 from dmnil_maps.sample_world.surface_store import StoredWindow, SurfaceStore
 from dmnil_maps.sample_world.world import MARGIN_M, World
+from edge_runtime.localize.camera import CameraAttitude, PinholeCamera
 
 FARTHEST_M = 1100.0  # horizontal; beyond there is only haze
 SIDE_STEP_M = 0.35  # a ray that ends this far under the surface has met a side
@@ -27,15 +28,6 @@ GRAIN_M = 0.07  # of the texture that is finer than the surface raster
 _GRAIN = cv2.GaussianBlur(
     np.random.default_rng(17).standard_normal((256, 256)).astype(np.float32), (0, 0), 0.8
 ) * np.float32(2.2)
-
-
-@dataclass(frozen=True)
-class PinholeCamera:
-    """A camera without distortion; its axis meets the middle of the picture."""
-
-    width: int
-    height: int
-    focal_px: float
 
 
 @dataclass(frozen=True)
@@ -51,15 +43,7 @@ class CameraPose:
 
     def axes(self) -> FloatArray:
         """(3, 3) rows: the picture's right, the picture's down, forward, in east, north, up."""
-        heading, pitch, roll = np.deg2rad([self.heading_deg, self.pitch_deg, self.roll_deg])
-        forward = np.array(
-            [np.sin(heading) * np.cos(pitch), np.cos(heading) * np.cos(pitch), np.sin(pitch)]
-        )
-        level_right = np.array([np.cos(heading), -np.sin(heading), 0.0])
-        level_down = np.cross(forward, level_right)
-        right = level_right * np.cos(roll) + level_down * np.sin(roll)
-        down = level_down * np.cos(roll) - level_right * np.sin(roll)
-        return np.stack([right, down, forward])
+        return CameraAttitude(self.heading_deg, self.pitch_deg, self.roll_deg).rotation
 
 
 def project(pose: CameraPose, camera: PinholeCamera, points: FloatArray) -> FloatArray:

@@ -9,18 +9,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pyproj import Transformer
 
 from dmnil_maps.sample_world.appearance import Appearance
-from dmnil_maps.sample_world.camera_view import (
-    CameraPose,
-    DroneRenderer,
-    PinholeCamera,
-    viewed_ground_point,
-)
-from dmnil_maps.sample_world.satellite import tangent_plane
+from dmnil_maps.sample_world.camera_view import CameraPose, DroneRenderer, viewed_ground_point
 from dmnil_maps.sample_world.scene import FloatArray
 from dmnil_maps.sample_world.world import World
+from edge_runtime.contract.geodesy import LocalFrame
+from edge_runtime.localize.camera import PinholeCamera
 
 STEP_S = 0.05
 FIRST_HEIGHT_M, CLIMB_M_S, HOVER_S = 2.0, 4.0, 3.0
@@ -234,15 +229,12 @@ def _telemetry(
 def _truth(
     poses: Sequence[TimedPose], latitude_deg: float, longitude_deg: float
 ) -> list[tuple[str, ...]]:
-    to_degrees = Transformer.from_crs(
-        tangent_plane(latitude_deg, longitude_deg), "EPSG:4326", always_xy=True
-    )
+    frame = LocalFrame(latitude_deg, longitude_deg)
     rows: list[tuple[str, ...]] = []
     for number, timed in enumerate(poses, start=1):
-        drone = to_degrees.transform(timed.pose.east_m, timed.pose.north_m)
-        viewed = to_degrees.transform(*viewed_ground_point(timed.pose))
-        degrees = (drone[1], drone[0], viewed[1], viewed[0])
-        rows.append((f"{number:06d}.jpg", *(f"{value:.9f}" for value in degrees)))
+        drone = frame.to_geodetic((timed.pose.east_m, timed.pose.north_m))
+        viewed = frame.to_geodetic(viewed_ground_point(timed.pose))
+        rows.append((f"{number:06d}.jpg", *(f"{degrees:.9f}" for degrees in (*drone, *viewed))))
     return rows
 
 

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmnil_maps.sample_world.appearance import DRONE, SATELLITE, Appearance
-from dmnil_maps.sample_world.camera_view import CameraPose, DroneRenderer, PinholeCamera
+from dmnil_maps.sample_world.camera_view import CameraPose, DroneRenderer
 from dmnil_maps.sample_world.satellite import render_satellite
 from dmnil_maps.sample_world.scene import FloatArray
 from dmnil_maps.sample_world.world import World
+from edge_runtime.localize.camera import PinholeCamera
 
 SATELLITE_GSD_M = 0.5
 HEIGHTS_M, PITCHES_DEG = (80.0, 150.0), (-80.0, -42.0)

@@ -13,6 +13,7 @@ from dmnil_maps.sample_world.scene_index import SceneIndex
 from dmnil_maps.sample_world.sensor import expose
 from dmnil_maps.sample_world.surface import SurfacePainter
 from dmnil_maps.sample_world.world import World
+from edge_runtime.contract.geodesy import LocalFrame
 
 PAINT_RESOLUTION_M = 0.25
 STRIP_M = 256.0
@@ -68,11 +69,11 @@ def write_geotiff(
 ) -> None:
     """Write a picture whose centre is the world's origin as a tiled, JPEG-compressed GeoTIFF.
 
-    Its reference system is the plane tangent to WGS84 at the origin (orthographic), in which the
+    Its reference system is the plane tangent to WGS84 at the origin (`LocalFrame`), in which the
     world's east and north are exact.
     """
     height, width = image.shape[:2]
-    system = tangent_plane(origin_latitude_deg, origin_longitude_deg)
+    frame = LocalFrame(origin_latitude_deg, origin_longitude_deg)
     beside = path.with_name(f".{path.stem}.partial.tif")
     with rasterio.open(
         beside,
@@ -82,7 +83,7 @@ def write_geotiff(
         height=height,
         count=3,
         dtype="uint8",
-        crs=rasterio.CRS.from_proj4(system),
+        crs=rasterio.CRS.from_proj4(frame.proj_string),
         transform=rasterio.Affine(
             ground_sample_distance_m,
             0.0,
@@ -100,8 +101,3 @@ def write_geotiff(
     ) as raster:
         raster.write(np.moveaxis(image, -1, 0))
     beside.replace(path)
-
-
-def tangent_plane(latitude_deg: float, longitude_deg: float) -> str:
-    """The PROJ string of the plane tangent to WGS84 at a point."""
-    return f"+proj=ortho +lat_0={latitude_deg!r} +lon_0={longitude_deg!r} +ellps=WGS84 +units=m"
