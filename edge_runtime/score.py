@@ -151,8 +151,12 @@ def score_report(frames: FrameScore | None, flight: FlightScore) -> str:
         f"flight    {flight.frames} frames, {flight.published} with a position, "
         f"{flight.resets} relocalisations",
         f"first fix {flight.first_fix_frame}, {flight.seconds_to_first_fix:.1f} s and "
-        f"{flight.frames_to_first_fix} frames after the start, "
-        f"{flight.frames_from_motion_to_first_fix} frames after motion began",
+        f"{flight.frames_to_first_fix} frames after the start"
+        + (
+            ""
+            if flight.frames_from_motion_to_first_fix is None
+            else f", {flight.frames_from_motion_to_first_fix} frames after motion began"
+        ),
         f"available {flight.availability:.3f} of the frames after it",
         f"error     median {flight.median_error_m:.1f} m, 95 % {flight.p95_error_m:.1f} m, "
         f"largest {flight.largest_error_m:.1f} m",

@@ -165,8 +165,11 @@ def load_region_map(folder: Path) -> RegionMap:
         raise MapError(f"{folder / PROJECTION_FILE} is not float32 {(encoder_size, size)}")
     if mean.dtype != np.float32 or mean.shape != (len(levels), encoder_size):
         raise MapError(f"{folder / MEAN_FILE} is not float32 {(len(levels), encoder_size)}")
-    if int(tiles["level"].max()) >= len(levels):
+    counts = np.bincount(tiles["level"], minlength=len(levels))
+    if len(counts) > len(levels):
         raise MapError(f"{folder / TILES_FILE} names a level that the manifest does not describe")
+    if not counts.all():
+        raise MapError(f"{folder / TILES_FILE} has no tile of level {int(np.argmin(counts))}")
     origin = _numbers(field_of(manifest, "frame", dict, folder, MapError), folder, "frame")
     preview = _numbers(field_of(manifest, "preview", dict, folder, MapError), folder, "preview")
     try:

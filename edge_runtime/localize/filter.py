@@ -131,7 +131,10 @@ class PositionFilter:
         known = 1.0 - self._config.restart_probability
         self.grid.mass = (inside * (known / inside.sum())).astype(np.float32)
         self.elsewhere = self._config.restart_probability
-        self._focus_or_widen()
+        if radius_m <= self._config.local_radius_m:
+            near = Bounds(centre[0], centre[1], centre[0], centre[1])
+            self.grid = self.grid.reframed(near.grown(radius_m + self._config.cell_m))
+            self.is_local = True
 
     def _doubt(self, probability: float) -> None:
         """Let a little mass change sides: from the grid to elsewhere, or back from off the map."""
@@ -140,11 +143,9 @@ class PositionFilter:
             self.elsewhere += probability * (1.0 - self.elsewhere)
             return
         off_map = self._config.off_map_probability
-        stays = (1.0 - self.elsewhere) * (1.0 - probability) + self.elsewhere * (1.0 - probability)
-        spread = (1.0 - stays) * (1.0 - off_map)
         self.grid.mass *= 1.0 - probability
-        self.grid.mass += spread / self.grid.mass.size
-        self.elsewhere = self.elsewhere * (1.0 - probability) + (1.0 - stays) * off_map
+        self.grid.mass += probability * (1.0 - off_map) / self.grid.mass.size
+        self.elsewhere = self.elsewhere * (1.0 - probability) + probability * off_map
 
     def _focus_or_widen(self) -> None:
         if self.is_local and self.elsewhere > _COLD_AGAIN_MASS:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edge_runtime.localize.camera import FloatArray
 
+_NARROW_BLUR_CELLS = 0.65
 _LARGE_BLUR_CELLS = 12.0
 _ALIGNED = 1e-6  # share of a cell by which bounds may miss the cells' edges and still be on them
 
@@ -95,8 +96,8 @@ class PositionGrid:
         sigma_cells = sigma_m / self.cell_m
         if sigma_cells <= 0.0:
             return
-        if sigma_cells < 0.5:
-            # A sampled Gaussian this narrow would be a single tap: match its variance instead.
+        if sigma_cells < _NARROW_BLUR_CELLS:
+            # A Gaussian this narrow is badly sampled by cells: match its variance instead.
             side = sigma_cells**2 / 2
             kernel = np.array([side, 1.0 - 2.0 * side, side], np.float32)
             self.mass = _separable(self.mass, kernel)
