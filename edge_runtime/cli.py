@@ -138,6 +138,8 @@ def _flight_text(report: FlightReport) -> str:
             f"skipped {report.undecodable} frames that do not decode, "
             f"{report.without_telemetry} without telemetry"
         )
+    if report.of_another_size:
+        lines.append(f"skipped {report.of_another_size} frames of another size than the first")
     if report.interrupted:
         lines.append("stopped early on request; everything flown until then was written")
     if report.last is not None and report.last.position is None:

@@ -114,6 +114,7 @@ class FlightReport:
     frames: int
     undecodable: int
     without_telemetry: int
+    of_another_size: int
     states: dict[str, int]
     last: Fix | None
     wall_s: float
@@ -125,6 +126,7 @@ class FlightReport:
             "frames": self.frames,
             "undecodable": self.undecodable,
             "without_telemetry": self.without_telemetry,
+            "of_another_size": self.of_another_size,
             "states": self.states,
             "interrupted": self.interrupted,
         }
@@ -152,7 +154,8 @@ def fly(config: FlightConfig) -> FlightReport:
     engine = open_engine(bundle, config.precision, config.engine, config.threads)
     localiser: Localiser | None = None
     fixes: list[Fix] = []
-    undecodable = without_telemetry = 0
+    undecodable = without_telemetry = of_another_size = 0
+    first_shape: tuple[int, ...] | None = None
     with staged_directory(config.output, FLIGHT_KIND) as staging:
         with (
             closing(FixLog(staging)) as log,
@@ -170,7 +173,11 @@ def fly(config: FlightConfig) -> FlightReport:
                 if sample is None:
                     without_telemetry += 1
                     continue
+                if first_shape is not None and frame.image.shape != first_shape:
+                    of_another_size += 1
+                    continue
                 if localiser is None:
+                    first_shape = frame.image.shape
                     height, width = frame.image.shape[:2]
                     camera = PinholeCamera(width, height, focal_px_per_width * width)
                     localiser = Localiser(
@@ -192,6 +199,7 @@ def fly(config: FlightConfig) -> FlightReport:
             frames=len(fixes),
             undecodable=undecodable,
             without_telemetry=without_telemetry,
+            of_another_size=of_another_size,
             states=dict(Counter(fix.state.value for fix in fixes)),
             last=fixes[-1] if fixes else None,
             wall_s=time.perf_counter() - started,

@@ -489,6 +489,19 @@ def test_frames_that_do_not_decode_are_skipped_and_counted(
     assert (summary["frames"], summary["undecodable"], summary["without_telemetry"]) == (6, 2, 0)
 
 
+def test_frames_of_another_size_are_skipped_and_counted(
+    inputs: Inputs, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number, size in ((3, (120, 90)), (5, (180, 240))):
+        picture = cv2.imread(str(inputs.frame(number)))
+        assert cv2.imwrite(str(inputs.frame(number)), cv2.resize(picture, size))
+    assert edge_runtime(inputs.run()) == 0
+    assert "skipped 2 frames of another size than the first" in capfd.readouterr().out
+    assert [int(fix.frame[:6]) for fix in read_fixes(inputs.flight)] == [1, 2, 4, 6, 7, 8]
+    summary = json.loads((inputs.flight / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["frames"], summary["undecodable"], summary["of_another_size"]) == (6, 0, 2)
+
+
 def test_frames_whose_height_is_not_a_number_count_as_without_telemetry(
     inputs: Inputs, capfd: pytest.CaptureFixture[str]
 ) -> None:
