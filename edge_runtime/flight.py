@@ -21,7 +21,7 @@ from tqdm import tqdm
 from edge_runtime.contract.artefact import staged_directory, write_manifest
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import BundleError, ConfigError, SourceError, TelemetryError
-from edge_runtime.contract.fix import Fix, IntegrityState
+from edge_runtime.contract.fix import Fix
 from edge_runtime.contract.region_map import load_region_map
 from edge_runtime.engines import open_engine
 from edge_runtime.localize.camera import PinholeCamera
@@ -156,12 +156,11 @@ def fly(config: FlightConfig) -> FlightReport:
     fixes: list[Fix] = []
     undecodable = without_telemetry = of_another_size = 0
     first_shape: tuple[int, ...] | None = None
-    with staged_directory(config.output, FLIGHT_KIND) as staging:
-        with (
-            closing(FixLog(staging)) as log,
-            _stop_on_interrupt() as interrupted,
-            _progress_bar(len(source)) as progress,
-        ):
+    with (
+        _stop_on_interrupt() as interrupted,
+        staged_directory(config.output, FLIGHT_KIND) as staging,
+    ):
+        with closing(FixLog(staging)) as log, _progress_bar(len(source)) as progress:
             for frame in source:
                 if interrupted:
                     break
@@ -315,7 +314,10 @@ def _progress_bar(total: int) -> tqdm[Any]:
 
 @contextmanager
 def _stop_on_interrupt() -> Iterator[list[int]]:
-    """A list that is filled when the user or the system asks to stop."""
+    """A list that is filled when the user or the system asks to stop.
+
+    It holds until the results are in place, so that no second Ctrl-C tears them up.
+    """
     received: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
@@ -329,8 +331,3 @@ def _stop_on_interrupt() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def publishes(report: FlightReport) -> bool:
-    """Whether any position left during the flight."""
-    return any(IntegrityState(state).publishes for state in report.states)

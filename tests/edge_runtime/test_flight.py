@@ -273,6 +273,26 @@ def test_a_stop_ends_the_flight_after_the_frame_in_hand(
     assert json.loads((report.output / "fixes.geojson").read_text())["features"] == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_the_results_are_written_tears_nothing_up(
+    tmp_path, config_of, monkeypatch, sent
+):
+    frames, telemetry = three_frames(tmp_path)
+    draw = flight_module.draw_track
+
+    def draw_and_be_stopped(*arguments):
+        signal.raise_signal(sent)
+        draw(*arguments)
+
+    monkeypatch.setattr(flight_module, "draw_track", draw_and_be_stopped)
+    report = fly(config_of(frames, telemetry))
+    assert report.frames == 3
+    assert not report.interrupted
+    assert (report.output / "manifest.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames", "log.csv", "new.flight"]
+
+
 def test_a_failure_on_the_way_leaves_nothing(tmp_path, config_of, monkeypatch):
     frames, telemetry = three_frames(tmp_path)
 
