@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jsonargparse import ArgumentParser, set_parsing_settings
+from threadpoolctl import threadpool_limits
 
 from edge_runtime.contract.errors import ConfigError, DmnilError
 
@@ -60,9 +61,14 @@ def run_subcommand(
 
 
 def exit_status_of(name: str, work: Callable[[], None]) -> int:
-    """Do a command's work and turn what goes wrong into one line and an exit status."""
+    """Do a command's work and turn what goes wrong into one line and an exit status.
+
+    Products of matrices run on one thread: ours are small, and BLAS threads that wait for each
+    other on busy cores were seen to take a hundred times longer. Engines have their own threads.
+    """
     try:
-        work()
+        with threadpool_limits(limits=1, user_api="blas"):
+            work()
     except DmnilError as error:
         sys.stderr.write(f"{name}: error: {' '.join(str(error).split())}\n")
         return EXIT_ERROR

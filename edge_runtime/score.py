@@ -38,6 +38,7 @@ class FlightScore:
     first_fix_frame: str | None
     frames_to_first_fix: int | None
     frames_from_motion_to_first_fix: int | None
+    """Negative if the fix came while the drone still stood or climbed."""
     seconds_to_first_fix: float | None
     availability: float
     median_error_m: float | None
@@ -122,7 +123,7 @@ def score_flight(fixes: Sequence[Fix], truth: Mapping[str, TruePlace]) -> Flight
         published=len(errors),
         first_fix_frame=known[first].frame,
         frames_to_first_fix=first,
-        frames_from_motion_to_first_fix=None if motion is None else max(0, first - motion),
+        frames_from_motion_to_first_fix=None if motion is None else first - motion,
         seconds_to_first_fix=known[first].time_s - known[0].time_s,
         availability=len(errors) / (len(known) - first),
         median_error_m=float(np.median(errors)),

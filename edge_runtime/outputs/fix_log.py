@@ -94,7 +94,7 @@ def read_fixes(path: Path) -> list[Fix]:
     for number, line in enumerate(lines, start=1):
         try:
             fixes.append(_fix_from(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise SourceError(f"{path}, line {number} is not a fix: {error}") from error
     if not fixes:
         raise SourceError(f"{path} holds no fixes")
@@ -102,15 +102,31 @@ def read_fixes(path: Path) -> list[Fix]:
 
 
 def _fix_from(values: dict[str, Any]) -> Fix:
+    unknown = values.keys() - Fix.__dataclass_fields__.keys()
+    if unknown:
+        raise KeyError(min(unknown))
     position = values["position"]
     return Fix(
-        **{
-            **values,
-            "state": IntegrityState(values["state"]),
-            "position": None if position is None else Position(**position),
-            "viewed_matches": tuple(MatchedPlace(**match) for match in values["viewed_matches"]),
-        }
+        frame=_text(values["frame"]),
+        time_s=float(values["time_s"]),
+        state=IntegrityState(values["state"]),
+        reason=_text(values["reason"]),
+        position=None if position is None else Position(**_numbers(position)),
+        in_map_probability=float(values["in_map_probability"]),
+        viewed_matches=tuple(MatchedPlace(**_numbers(match)) for match in values["viewed_matches"]),
+        reset_counter=int(values["reset_counter"]),
+        stage_ms=_numbers(values["stage_ms"]),
     )
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
 
 
 def _feature(kind: str, coordinates: Any, properties: dict[str, Any]) -> dict[str, Any]:

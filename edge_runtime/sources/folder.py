@@ -8,10 +8,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge_runtime.contract.errors import SourceError
 from edge_runtime.sources.frame import Frame
 
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 
 
@@ -37,11 +39,27 @@ class FolderSource:
         """Decode one picture after another."""
         for path in self._paths:
             digits = re.findall(r"\d+", path.stem)
-            picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
             yield Frame(
                 name=path.name,
-                image=None
-                if picture is None
-                else np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8),
+                image=_decoded(path),
                 number=int(digits[-1]) if digits else None,
             )
+
+
+def _decoded(path: Path) -> npt.NDArray[np.uint8] | None:
+    """The RGB picture, or None if it cannot be decoded whole."""
+    try:
+        data = path.read_bytes()
+        if not data or _is_cut_short(data):
+            return None
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        return None
+    if picture is None:
+        return None
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _is_cut_short(data: bytes) -> bool:
+    """Whether a JPEG lacks its end; OpenCV would fill up the rest with grey."""
+    return data.startswith(_JPEG_START) and data.rfind(_JPEG_END, len(data) // 2) < 0

@@ -99,10 +99,10 @@ def test_time_to_first_fix_is_also_counted_from_the_first_motion() -> None:
     assert score.frames_from_motion_to_first_fix == 4
 
 
-def test_a_fix_before_the_first_motion_took_no_frames_of_it() -> None:
+def test_a_fix_before_the_first_motion_counts_negative() -> None:
     hover = {f"{number:04d}": true_place(max(0.0, 10.0 * (number - 4))) for number in range(20)}
     score = score_flight([fix(number, 5.0) for number in range(9)], hover)
-    assert score.frames_from_motion_to_first_fix == 0
+    assert score.frames_from_motion_to_first_fix == -5
 
 
 def test_a_flight_that_publishes_nothing_has_no_errors_and_no_availability() -> None:
