@@ -30,6 +30,8 @@ class EvidenceConfig:
     """How often a view looks like no tile at all though the drone is over the map."""
     independent_shift: float = 0.25
     """Shift of the view, in footprints, after which it counts as independent of the last."""
+    distinct_margin: float = 2.5
+    """A view counts in full if its best place scores this much above the next one elsewhere."""
     smallest_novelty: float = 0.5
     """Views worth less than this share of an independent one are not encoded."""
 
@@ -38,6 +40,8 @@ class EvidenceConfig:
             raise ConfigError("evidence.log_ratio_per_sigma must be positive")
         if not 0.0 < self.mismatch_probability < 1.0:
             raise ConfigError("evidence.mismatch_probability must lie between 0 and 1")
+        if self.distinct_margin <= 0.0:
+            raise ConfigError("evidence.distinct_margin must be positive")
         if self.independent_shift <= 0.0 or not 0.0 < self.smallest_novelty <= 1.0:
             raise ConfigError("evidence.independent_shift must be > 0, smallest_novelty in 0..1")
 
@@ -91,6 +95,27 @@ def scores_on_grid(
         borderValue=float("nan"),
     )
     return np.asarray(on_grid, np.float32)
+
+
+def distinctiveness(
+    scores: npt.NDArray[np.float32], grid: PositionGrid, footprint_m: float, margin: float
+) -> float:
+    """Share, 0-1, that a view counts, by how far its best place stands out from any other.
+
+    Fields look like fields: which of them scores highest is chance and season, and the next views
+    of the same field would repeat the error. Places within a footprint of the best show the same
+    ground and do not compete with it.
+    """
+    known = np.where(np.isnan(scores), -np.inf, scores)
+    row, column = np.unravel_index(int(np.argmax(known)), known.shape)
+    best = float(known[row, column])
+    if not np.isfinite(best):
+        return 0.0
+    reach = round(footprint_m / grid.cell_m)
+    known[
+        max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1
+    ] = -np.inf
+    return float(np.clip((best - float(known.max())) / margin, 0.0, 1.0))
 
 
 def score_at(

@@ -21,7 +21,12 @@ from edge_runtime.localize.camera import (
     centre_ground_point,
 )
 from edge_runtime.localize.config import LocaliserConfig
-from edge_runtime.localize.evidence import likelihood_ratio, score_at, scores_on_grid
+from edge_runtime.localize.evidence import (
+    distinctiveness,
+    likelihood_ratio,
+    score_at,
+    scores_on_grid,
+)
 from edge_runtime.localize.filter import PositionFilter
 from edge_runtime.localize.integrity import IntegrityMonitor, PosteriorSummary, ViewEvidence
 from edge_runtime.localize.novelty import ViewNovelty
@@ -140,8 +145,12 @@ class Localiser:
             prior_radius_m = radius95_of(grid.covariance(grid.mean()))
         with self._timed("search"):
             scores = scores_on_grid(self._search, self._map, level, query, window, grid)
+            distinct = distinctiveness(
+                scores, grid, window.footprint_m, self._config.evidence.distinct_margin
+            )
         with self._timed("filter"):
-            self._filter.update(likelihood_ratio(scores, self._config.evidence), novelty)
+            ratio = likelihood_ratio(scores, self._config.evidence)
+            self._filter.update(ratio, novelty * distinct)
             score = score_at(scores, grid, self._filter.grid.peak())
         return ViewEvidence(score, prior_radius_m)
 

@@ -11,6 +11,7 @@ from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.region_map import RegionMap, load_region_map
 from edge_runtime.localize.evidence import (
     EvidenceConfig,
+    distinctiveness,
     likelihood_ratio,
     score_at,
     scores_on_grid,
@@ -231,3 +232,22 @@ def test_a_place_off_the_grid_or_without_tiles_has_no_score() -> None:
     assert np.isnan(score_at(scores, grid, np.array([200.0, 0.0])))
     assert np.isnan(score_at(scores, grid, np.array([0.0, 200.0])))
     assert score_at(scores, grid, np.array([10.0, -10.0])) == 2.0
+
+
+def test_a_view_counts_by_how_far_its_best_place_stands_out() -> None:
+    grid = PositionGrid(np.zeros((20, 30), np.float32), 0.0, 0.0, 10.0)
+    scores = np.zeros((20, 30), np.float32)
+    scores[10, 5] = 6.0
+    scores[10, 8] = 5.9  # 30 m away: the same ground, no rival
+    scores[3, 25] = 4.0
+    assert distinctiveness(scores, grid, footprint_m=60.0, margin=2.5) == pytest.approx(0.8)
+    scores[3, 25] = 6.0
+    assert distinctiveness(scores, grid, footprint_m=60.0, margin=2.5) == 0.0
+    scores[3, 25] = np.nan
+    assert distinctiveness(scores, grid, footprint_m=60.0, margin=2.5) == 1.0
+
+
+def test_a_view_without_any_tile_counts_nothing() -> None:
+    grid = PositionGrid(np.zeros((4, 4), np.float32), 0.0, 0.0, 10.0)
+    scores = np.full((4, 4), np.nan, np.float32)
+    assert distinctiveness(scores, grid, footprint_m=60.0, margin=2.5) == 0.0
