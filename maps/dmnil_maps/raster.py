@@ -69,7 +69,7 @@ class Imagery:
         self._dataset = dataset
         self._name = name
         self._colour_bands, self._alpha_band = _choose_bands(dataset, name)
-        self.coordinate_reference_system = str(dataset.crs.to_string())
+        self.coordinate_reference_system = _name_of(dataset.crs)
         self.frame = self._frame_at_centre()
         self._crs = CRS.from_string(self.frame.proj_string)
         self.ground_sample_distance_m = self._ground_sample_distance_m()
@@ -242,3 +242,11 @@ def _one_line(error: Exception) -> str:
     cause = error.__cause__ or error
     words = " ".join(str(cause).split()) or type(error).__name__
     return words if len(words) <= _LONGEST_MESSAGE else f"{words[:_LONGEST_MESSAGE]}..."
+
+
+def _name_of(crs: CRS) -> str:
+    """EPSG:3857 or the like where there is a code, else PROJ's own notation."""
+    authority = crs.to_authority()
+    return (
+        ":".join(authority) if authority else str(crs.to_proj4()).replace(" +no_defs", "").strip()
+    )
