@@ -102,7 +102,9 @@ class Localiser:
             level, window, coverage = self._choose_level(attitude, telemetry.height_m)
             if coverage < config.quality.smallest_coverage:
                 return self._unusable(
-                    name, telemetry, f"camera sees {100 * coverage:.0f} % of the map footprint"
+                    name,
+                    telemetry,
+                    f"camera sees {100 * coverage:.0f} % of a {window.footprint_m:.0f} m map footprint",
                 )
             view = rectify(
                 image, self._camera, attitude, telemetry.height_m, window, self._input_size
