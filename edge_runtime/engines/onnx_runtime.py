@@ -45,7 +45,10 @@ class OnnxRuntimeEngine:
                 f"encoder takes uint8 (N, {self._input_shape[0]}, {self._input_shape[1]}, 3), "
                 f"got {images.dtype} {images.shape}"
             )
-        descriptors: npt.NDArray[np.float32] = self._session.run(None, {"images": images})[0]
+        try:
+            descriptors: npt.NDArray[np.float32] = self._session.run(None, {"images": images})[0]
+        except Exception as error:  # its errors share no other base class
+            raise EngineError(f"the encoder failed: {_first_line(error)}") from error
         if not np.isfinite(descriptors).all():
             raise EngineError("the encoder returned values that are not finite")
         return descriptors

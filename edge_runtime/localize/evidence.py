@@ -32,6 +32,8 @@ class EvidenceConfig:
     """Shift of the view, in footprints, after which it counts as independent of the last."""
     distinct_margin: float = 2.5
     """A view counts in full if its best place scores this much above the next one elsewhere."""
+    same_view_similarity: float = 0.95
+    """Where odometry fails, a view with a descriptor this close to the last used one's is it."""
     smallest_novelty: float = 0.5
     """Views worth less than this share of an independent one are not encoded."""
 

@@ -33,7 +33,7 @@ class FilterConfig:
     odometry_scale_error: float = 0.15
     """Relative error of visual odometry, mostly from terrain below or above the assumed plane."""
     odometry_noise_m: float = 1.5
-    """Error of one step of visual odometry beside its scale."""
+    """Error of visual odometry beside its scale, over one second; it grows with time's root."""
     typical_speed_m_s: float = 10.0
     """Standard deviation of the speed along each axis where odometry has nothing to say."""
     restart_probability: float = 0.01
@@ -53,6 +53,7 @@ class FilterConfig:
 _LOCAL_MASS = 0.998
 _COLD_AGAIN_MASS = 0.5
 _NEGLECTED_MASS = 1e-7
+_WIDEST_LOCAL = 1.5
 
 
 class PositionFilter:
@@ -94,13 +95,15 @@ class PositionFilter:
             scale_error = config.odometry_scale_error
             if abs(displacement.rotation_deg) > _CONSISTENT_HEADING_DEG:
                 scale_error = 1.0
-            sigma_m = float(np.hypot(config.odometry_noise_m, scale_error * displacement.length_m))
-        if self.is_local:
-            self._reframe(self.grid.mass_bounds(_NEGLECTED_MASS).grown(3 * sigma_m + config.cell_m))
-        else:
-            self._reframe(self._region)
+            noise_m = config.odometry_noise_m * np.sqrt(elapsed_s)
+            sigma_m = float(np.hypot(noise_m, scale_error * displacement.length_m))
+        sigma_m = min(sigma_m, self._region.diagonal_m)
+        near = self.grid.mass_bounds(_NEGLECTED_MASS).grown(3 * sigma_m + config.cell_m)
+        if near.diagonal_m > _WIDEST_LOCAL * self._region.diagonal_m:
+            self.is_local = False
+        self._reframe(near if self.is_local else self._region)
         self.grid.blur(sigma_m)
-        self.elsewhere = 1.0 - self.grid.total
+        self.elsewhere = max(0.0, 1.0 - self.grid.total)
         self._doubt(config.restart_probability * novelty)
 
     def update(self, likelihood_ratio: npt.NDArray[np.float32], weight: float) -> None:

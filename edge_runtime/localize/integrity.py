@@ -25,7 +25,7 @@ class IntegrityConfig:
     """Largest probability of being somewhere else at a first fix."""
     tracking_elsewhere: float = 0.03
     """Largest probability of being somewhere else while tracking; above it, coasting."""
-    lost_elsewhere: float = 0.5
+    lost_elsewhere: float = 0.2
     """Probability of being somewhere else at which the track is given up."""
     consistent_score: float = 4.0
     """A view speaks for the position if it scores at least this there."""
@@ -105,9 +105,10 @@ class IntegrityMonitor:
     def _keep(self, summary: PosteriorSummary) -> tuple[IntegrityState, str]:
         config = self._config
         if not summary.is_local or summary.elsewhere >= config.lost_elsewhere:
-            self._support.clear()
+            self._forget()
             return IntegrityState.LOST, "recent views contradict the track"
         if summary.radius95_m > config.lost_radius_m:
+            self._forget()
             return IntegrityState.LOST, f"95 % radius grew to {summary.radius95_m:.0f} m"
         if summary.elsewhere > config.tracking_elsewhere:
             return IntegrityState.COASTING, f"{100 * summary.elsewhere:.0f} % doubt in the track"
@@ -118,6 +119,10 @@ class IntegrityMonitor:
         if not self._is_confirmed:
             return IntegrityState.COASTING, "one view's word, not yet confirmed by another"
         return IntegrityState.TRACKING, "views agree with the map"
+
+    def _forget(self) -> None:
+        self._support.clear()
+        self._is_confirmed = False
 
     def _acquire(self, summary: PosteriorSummary) -> tuple[IntegrityState, str]:
         config = self._config

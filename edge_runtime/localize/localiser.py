@@ -84,6 +84,8 @@ class Localiser:
         self._integrity = IntegrityMonitor(config.integrity)
         self._offset_covariance: FloatArray = np.zeros((2, 2))
         self._last_time_s: float | None = None
+        self._unseen_s = 0.0
+        self._used_descriptor: npt.NDArray[np.float32] | None = None
         self._stage_ms: dict[str, float] = {}
 
     def process(self, name: str, image: npt.NDArray[np.uint8], telemetry: TelemetrySample) -> Fix:
@@ -93,6 +95,7 @@ class Localiser:
             image: (H, W, 3) RGB, of the camera's size.
         """
         self._stage_ms = {}
+        self._advance_clock(telemetry.time_s)
         config = self._config
         fault = pose_fault(telemetry, config.quality)
         if fault is not None:
@@ -104,7 +107,7 @@ class Localiser:
                 return self._unusable(
                     name,
                     telemetry,
-                    f"camera sees {100 * coverage:.0f} % of a {window.footprint_m:.0f} m map footprint",
+                    f"camera sees {coverage:.0%} of a {window.footprint_m:.0f} m map footprint",
                 )
             view = rectify(
                 image, self._camera, attitude, telemetry.height_m, window, self._input_size
@@ -112,11 +115,10 @@ class Localiser:
             fault = picture_fault(view, config.quality)
         if fault is not None:
             return self._unusable(name, telemetry, fault)
-        elapsed_s = self._elapsed_s(telemetry)
+        elapsed_s, self._unseen_s = self._unseen_s, 0.0
         with self._timed("odometry"):
             displacement = self._odometer.update(view, window)
             novelty = self._novelty.update(window, displacement, elapsed_s)
-        self._last_time_s = telemetry.time_s
         is_evidence = novelty >= config.evidence.smallest_novelty
         with self._timed("filter"):
             self._filter.predict(displacement, elapsed_s, novelty if is_evidence else 0.0)
@@ -128,6 +130,8 @@ class Localiser:
                     descriptor = self._engine.encode(view[None])[0]
             except EngineError as error:
                 return self._fix(name, telemetry, IntegrityState.FAULT, str(error))
+            if displacement is None and self._is_seen_already(descriptor):
+                is_evidence = False
             query = self._query.project(descriptor, level)
             if config.frame_matches:
                 matches = self._best_tiles(query, level, window, attitude, telemetry.height_m)
@@ -135,6 +139,7 @@ class Localiser:
                 evidence = self._weigh(query, level, window, novelty)
                 self._query.learn(descriptor, level, novelty)
                 self._novelty.use(window)
+                self._used_descriptor = descriptor
         return self._conclude(name, telemetry, attitude, window, evidence, matches)
 
     def _weigh(
@@ -155,6 +160,13 @@ class Localiser:
             self._filter.update(ratio, novelty * distinct)
             score = score_at(scores, grid, self._filter.grid.peak())
         return ViewEvidence(score, prior_radius_m)
+
+    def _is_seen_already(self, descriptor: npt.NDArray[np.float32]) -> bool:
+        """Whether the view is the last used one again, for where odometry cannot tell."""
+        if self._used_descriptor is None:
+            return False
+        similarity = float(descriptor @ self._used_descriptor)
+        return similarity > self._config.evidence.same_view_similarity
 
     def _choose_level(
         self, attitude: CameraAttitude, height_m: float
@@ -216,7 +228,7 @@ class Localiser:
         state = self._integrity.state
         if state.publishes:
             ahead = deepcopy(self._filter)
-            ahead.predict(None, self._elapsed_s(telemetry), 0.0)
+            ahead.predict(None, self._unseen_s, 0.0)
             position, summary = self._estimate(ahead)
             state, _ = self._integrity.update(summary, None)
             if state is IntegrityState.TRACKING:
@@ -267,10 +279,11 @@ class Localiser:
             stage_ms={stage: round(ms, 3) for stage, ms in self._stage_ms.items()},
         )
 
-    def _elapsed_s(self, telemetry: TelemetrySample) -> float:
-        if self._last_time_s is None:
-            return 0.0
-        return max(0.0, telemetry.time_s - self._last_time_s)
+    def _advance_clock(self, time_s: float) -> None:
+        """Count the time since the last usable view; a step back is as unknown as one ahead."""
+        if self._last_time_s is not None:
+            self._unseen_s += abs(time_s - self._last_time_s)
+        self._last_time_s = time_s
 
     def _local_prior(
         self, prior: tuple[float, float, float] | None

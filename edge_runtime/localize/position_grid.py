@@ -33,6 +33,11 @@ class Bounds:
             self.north_m + margin_m,
         )
 
+    @property
+    def diagonal_m(self) -> float:
+        """Distance between opposite corners."""
+        return float(np.hypot(self.east_m - self.west_m, self.north_m - self.south_m))
+
     def contains(self, east_north_m: FloatArray) -> bool:
         """Whether a point lies inside."""
         east, north = east_north_m

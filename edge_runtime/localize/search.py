@@ -10,6 +10,7 @@ from edge_runtime.contract.region_map import RegionMap
 _REFERENCE_TILES = 1024
 _BLOCK_TILES = 16384
 _MEDIAN_TO_SIGMA = 1.4826
+_LEAST_SHARE_OF_DEVIATION = 0.5
 
 
 class TileSearch:
@@ -44,7 +45,12 @@ class TileSearch:
         """
         chance = self._reference[level] @ query
         middle = np.median(chance)
-        spread = _MEDIAN_TO_SIGMA * np.median(np.abs(chance - middle))
+        # Where most tiles are alike (water, black edges) the median deviation collapses.
+        spread = max(
+            _MEDIAN_TO_SIGMA * float(np.median(np.abs(chance - middle))),
+            _LEAST_SHARE_OF_DEVIATION * float(chance.std()),
+            1e-6,
+        )
         rows = self._level_tiles[level] if tiles is None else tiles
         similarity = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), _BLOCK_TILES):
@@ -52,7 +58,7 @@ class TileSearch:
             similarity[start : start + len(block)] = (
                 self._map.descriptors[block].astype(np.float32) @ query
             )
-        return np.asarray((similarity - middle) / max(float(spread), 1e-6), np.float32)
+        return np.asarray((similarity - middle) / spread, np.float32)
 
     def level_tiles(self, level: int) -> npt.NDArray[np.intp]:
         """Rows of a level's tiles, in map order."""

@@ -45,9 +45,7 @@ def draw_track(
         MapError: If the map's preview cannot be read.
         OutputError: If the picture cannot be written.
     """
-    preview = cv2.imread(str(region_map.folder / PREVIEW_FILE), cv2.IMREAD_COLOR)
-    if preview is None:
-        raise MapError(f"{region_map.folder / PREVIEW_FILE} is not a picture")
+    preview = read_preview(region_map)
     scale = max(1.0, _SHORTEST_SIDE_PX / min(preview.shape[:2]))
     enlarged = cv2.resize(preview, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     canvas: Picture = np.asarray(enlarged * _PREVIEW_BRIGHTNESS, np.uint8)
@@ -81,6 +79,19 @@ def draw_track(
     _draw_attribution(canvas, str(region_map.manifest.get("imagery", {}).get("attribution", "")))
     if not cv2.imwrite(str(path), canvas):
         raise OutputError(f"{path} cannot be written")
+
+
+def read_preview(region_map: RegionMap) -> Picture:
+    """A map's preview, BGR.
+
+    Raises:
+        MapError: If it is not a picture.
+    """
+    path = region_map.folder / PREVIEW_FILE
+    preview = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if preview is None:
+        raise MapError(f"{path} is not a picture: copy or build the map again")
+    return np.asarray(preview, np.uint8)
 
 
 def _draw_radii(

@@ -1,4 +1,4 @@
-"""Frames from a folder of pictures, in the order of their names."""
+"""Frames from a folder of pictures, in the order of their names, numbers by value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class FolderSource:
 
     def __init__(self, folder: Path) -> None:
         self._paths = sorted(
-            path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES
+            (path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES),
+            key=_natural_order,
         )
         if not self._paths:
             raise SourceError(f"{folder} holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))})")
@@ -44,6 +45,13 @@ class FolderSource:
                 image=_decoded(path),
                 number=int(digits[-1]) if digits else None,
             )
+
+
+def _natural_order(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
+    """Numbers in names by their value, so that frame2 comes before frame10."""
+    parts = re.findall(r"\d+|\D+", path.stem)
+    ranks = [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+    return ranks, path.name
 
 
 def _decoded(path: Path) -> npt.NDArray[np.uint8] | None:

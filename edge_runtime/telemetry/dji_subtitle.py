@@ -17,6 +17,7 @@ _FIELD = re.compile(r"([a-z_]+)\s*:\s*([-+]?\d+(?:\.\d+)?)", re.IGNORECASE)
 _FRAME_COUNT = re.compile(r"(?:FrameCnt|SrtCnt)\s*:\s*(\d+)")
 _LOCAL_TIME = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}[.,]\d{3}")
 _COURSE_BASELINE_M = 2.0
+_LARGEST_PLAIN_FOCAL_MM = 100.0
 
 
 def read_dji_subtitle(path: Path, default_pitch_deg: float | None = None) -> TelemetryLog:
@@ -57,8 +58,8 @@ def read_dji_subtitle(path: Path, default_pitch_deg: float | None = None) -> Tel
         for time_s, values, heading, pitch in zip(times, fields, headings, pitches, strict=True)
     ]
     focal = fields[0].get("focal_len")
-    # Older cameras write tenths of a millimetre.
-    focal_mm = None if focal is None or focal <= 0 else (focal / 10 if focal > 100 else focal)
+    # Some cameras write tenths of a millimetre: 240 may be 24 mm, or a tele lens. Do not guess.
+    focal_mm = focal if focal is not None and 0.0 < focal <= _LARGEST_PLAIN_FOCAL_MM else None
     return log_of(samples, str(path), frame_numbers=numbers, focal_length_35mm=focal_mm)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from edge_runtime.contract.errors import TelemetryError
 
@@ -44,6 +46,10 @@ class TelemetryLog:
     focal_length_35mm: float | None = None
     """The camera's full-frame equivalent focal length in mm, where the log tells it."""
 
+    @cached_property
+    def _times_s(self) -> npt.NDArray[np.float64]:
+        return np.array([sample.time_s for sample in self.samples])
+
     def named(self, frame_name: str) -> TelemetrySample | None:
         """The sample that the log gives for a frame's file name."""
         index = self.by_frame_name.get(frame_name)
@@ -56,7 +62,7 @@ class TelemetryLog:
 
     def at(self, time_s: float, longest_gap_s: float = 2.0) -> TelemetrySample | None:
         """Telemetry interpolated to a time; None outside the log or within a longer gap."""
-        times = [sample.time_s for sample in self.samples]
+        times = self._times_s
         after = int(np.searchsorted(times, time_s))
         if after < len(times) and times[after] == time_s:
             return self.samples[after]

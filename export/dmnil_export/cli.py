@@ -75,9 +75,7 @@ def _export(weights: str, output: Path, config: ExportConfig) -> Path:
         # Here and not above: torch takes seconds to import, and it is an extra.
         from dmnil_export.bundle import export_bundle
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{error.name} is not installed: pip install 'dmnil-edge[export]'"
-        ) from error
+        raise ConfigError(f"{error.name} is not installed: pip install '.[export]'") from error
     return export_bundle(weights, output, config)
 
 

@@ -94,9 +94,9 @@ def test_what_cannot_be_understood_is_one_line_and_exit_2(
 @pytest.mark.parametrize(
     "spelled",
     [
-        ["--camera.pitch_deg", "-90", "--telemetry_offset_s", "1"],
-        ["--camera.pitch-deg", "-90", "--telemetry-offset-s", "1"],
-        ["--camera.pitch-deg=-90", "--telemetry-offset-s=1"],
+        ["--camera.pitch_deg", "-90", "--every_s", "1"],
+        ["--camera.pitch-deg", "-90", "--every-s", "1"],
+        ["--camera.pitch-deg=-90", "--every-s=1"],
     ],
 )
 def test_options_are_written_with_dashes_or_underscores(

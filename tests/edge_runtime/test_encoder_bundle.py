@@ -46,7 +46,7 @@ def test_a_further_precision_is_offered_once_its_graph_is_there(own_encoder: Pat
 
 
 def test_a_precision_that_was_not_exported_says_how_to_get_it(bundle: EncoderBundle) -> None:
-    with pytest.raises(BundleError, match=r"no int8 graph, only fp32: export it with --int8"):
+    with pytest.raises(BundleError, match="no int8 graph, only fp32: export it again with that"):
         bundle.graph_path("int8")
 
 

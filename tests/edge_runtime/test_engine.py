@@ -105,7 +105,7 @@ def test_a_graph_of_garbage_is_refused(own_encoder: Path) -> None:
 
 
 def test_a_precision_that_was_not_exported_is_refused(bundle: EncoderBundle) -> None:
-    with pytest.raises(BundleError, match="export it with --fp16"):
+    with pytest.raises(BundleError, match="export it again with that precision"):
         open_engine(bundle, precision="fp16")
 
 

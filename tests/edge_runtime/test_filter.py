@@ -322,3 +322,24 @@ def test_a_prior_beside_the_map_within_the_margin_is_accepted() -> None:
 def test_settings_out_of_range_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="filter"):
         FilterConfig(**setting)
+
+
+@pytest.mark.parametrize("gap_s", [600.0, 1e6, 1.7e9])
+def test_a_gap_of_any_length_leaves_a_small_grid_and_all_mass(gap_s: float) -> None:
+    position_filter = settled_at(0.0, 0.0)
+    position_filter.predict(None, gap_s, 0.0)
+    assert position_filter.grid.mass.size < 1_000_000
+    assert position_filter.grid.total + position_filter.elsewhere == pytest.approx(1.0, abs=1e-3)
+
+
+def test_hovering_noise_grows_with_time_not_with_the_frame_rate() -> None:
+    slow, fast = settled_at(0.0, 0.0), settled_at(0.0, 0.0)
+    for _ in range(10):
+        slow.predict(Displacement(0.0, 0.0), 1.0, 0.0)
+    for _ in range(300):
+        fast.predict(Displacement(0.0, 0.0), 1.0 / 30.0, 0.0)
+    variances = [
+        position_filter.grid.covariance(position_filter.grid.mean())[0, 0]
+        for position_filter in (slow, fast)
+    ]
+    assert variances[0] == pytest.approx(variances[1], rel=0.05)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +16,13 @@ import numpy as np
 import pytest
 
 from edge_runtime import flight as flight_module
-from edge_runtime.contract.errors import ConfigError, OutputError, SourceError, TelemetryError
+from edge_runtime.contract.errors import (
+    ConfigError,
+    MapError,
+    OutputError,
+    SourceError,
+    TelemetryError,
+)
 from edge_runtime.flight import CameraConfig, FlightConfig, FlightReport, fly
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.outputs.fix_log import read_fixes
@@ -293,7 +301,7 @@ def test_a_stop_while_the_results_are_written_tears_nothing_up(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frames", "log.csv", "new.flight"]
 
 
-def test_a_failure_on_the_way_leaves_nothing(tmp_path, config_of, monkeypatch):
+def test_a_failure_before_the_first_fix_leaves_nothing(tmp_path, config_of, monkeypatch):
     frames, telemetry = three_frames(tmp_path)
 
     def fail(*_):
@@ -303,6 +311,43 @@ def test_a_failure_on_the_way_leaves_nothing(tmp_path, config_of, monkeypatch):
     with pytest.raises(SourceError, match="unplugged"):
         fly(config_of(frames, telemetry))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frames", "log.csv"]
+
+
+@pytest.mark.parametrize("failure", [SourceError("unplugged"), RuntimeError("a defect")])
+def test_a_failure_later_on_keeps_what_was_flown(tmp_path, config_of, monkeypatch, failure):
+    frames, telemetry = three_frames(tmp_path)
+    process = Localiser.process
+
+    def fail_at_the_third(self, name, *rest):
+        if name.startswith("000003") or "3" in name:
+            raise failure
+        return process(self, name, *rest)
+
+    monkeypatch.setattr(Localiser, "process", fail_at_the_third)
+    config = config_of(frames, telemetry)
+    with pytest.raises(type(failure)):
+        fly(config)
+    assert len(read_fixes(config.output)) == 2
+    manifest = json.loads((config.output / "manifest.json").read_text())
+    assert manifest["config"]["localiser"]["evidence"]["log_ratio_per_sigma"] > 0.0
+
+
+def test_a_map_whose_preview_cannot_be_drawn_is_not_flown_with(tmp_path, config_of):
+    frames, telemetry = three_frames(tmp_path)
+    config = config_of(frames, telemetry)
+    own_map = tmp_path / "own.map"
+    shutil.copytree(config.map, own_map)
+    preview = own_map / "preview.jpg"
+    preview.write_bytes(bytes(preview.stat().st_size))
+    with pytest.raises(MapError, match="preview"):
+        fly(replace(config, map=own_map))
+    assert not config.output.exists()
+
+
+def test_an_offset_is_refused_where_telemetry_is_joined_by_frames(tmp_path, config_of):
+    frames, telemetry = three_frames(tmp_path)
+    with pytest.raises(ConfigError, match="joined by frames"):
+        fly(replace(config_of(frames, telemetry), telemetry_offset_s=1.0))
 
 
 @pytest.mark.parametrize(

@@ -178,3 +178,36 @@ def test_the_same_flight_gives_the_same_fixes(
         ]
         flown.append([{**fix.as_dict(), "stage_ms": None} for fix in fixes])
     assert flown[0] == flown[1]
+
+
+def test_a_clock_that_steps_back_widens_the_position_as_a_gap_does(
+    engine: CountingEngine, region_map: RegionMap
+) -> None:
+    def radius_after(black_time_s: float) -> float:
+        localiser = new_localiser(
+            engine, region_map, (FRAME.latitude_deg, FRAME.longitude_deg, 30.0)
+        )
+        localiser._integrity.state = IntegrityState.TRACKING
+        localiser.process("a.jpg", photograph(), telemetry(100.0))
+        localiser._integrity.state = IntegrityState.TRACKING
+        black = np.zeros_like(photograph())
+        fix = localiser.process("b.jpg", black, telemetry(black_time_s))
+        return 1e9 if fix.position is None else fix.position.radius95_m
+
+    assert radius_after(101.0) < radius_after(95.0) < radius_after(80.0)
+    assert radius_after(95.0) == pytest.approx(radius_after(105.0))
+
+
+def test_the_same_picture_again_is_no_new_evidence_where_odometry_fails(
+    engine: CountingEngine, region_map: RegionMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    localiser = new_localiser(engine, region_map)
+    monkeypatch.setattr(localiser._odometer, "update", lambda *_: None)
+    weighed = []
+    weigh = localiser._weigh
+    monkeypatch.setattr(
+        localiser, "_weigh", lambda *arguments: weighed.append(1) or weigh(*arguments)
+    )
+    for second in range(20):
+        localiser.process("a.jpg", photograph(), telemetry(float(second)))
+    assert len(weighed) == 1

@@ -197,3 +197,15 @@ def test_a_damaged_frame_does_not_end_the_video(video: Path, tmp_path: Path) -> 
     assert [frame.number for frame in frames if frame.image is None] == [8]
     assert frames[20].image is not None
     assert float(frames[20].image.mean()) == pytest.approx(200, abs=3)
+
+
+def test_numbers_in_names_count_by_their_value(tmp_path: Path) -> None:
+    for name in ("f10.png", "f2.png", "f1.png"):
+        write_picture(tmp_path / name)
+    assert [frame.name for frame in open_source(tmp_path)] == ["f1.png", "f2.png", "f10.png"]
+
+
+def test_a_jpeg_that_was_cut_short_does_not_decode(tmp_path: Path) -> None:
+    whole = write_picture(tmp_path / "1.jpg").read_bytes()
+    (tmp_path / "2.jpg").write_bytes(whole[: len(whole) * 3 // 4])
+    assert [frame.image is None for frame in open_source(tmp_path)] == [False, True]

@@ -231,9 +231,9 @@ def test_a_subtitle_with_gimbal_angles_is_read_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "focal_mm"), [("240.00", 24.0), ("24.00", 24.0), ("0.00", None), ("-1", None)]
+    ("text", "focal_mm"), [("240.00", None), ("24.00", 24.0), ("0.00", None), ("-1", None)]
 )
-def test_focal_lengths_are_millimetres_or_their_tenths(
+def test_focal_lengths_that_may_be_tenths_of_millimetres_are_not_guessed(
     tmp_path: Path, text: str, focal_mm: float | None
 ) -> None:
     subtitle = entry(1, 0, more=GIMBAL.format(yaw=0, pitch=-90, roll=0))
