@@ -14,6 +14,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, set_parsing_settings
 from threadpoolctl import threadpool_limits
 
+from edge_runtime import __version__
 from edge_runtime.contract.errors import ConfigError, DmnilError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -31,7 +32,7 @@ def run_command(name: str, subcommand: Subcommand, arguments: Sequence[str] | No
     """Run a command that has no subcommands; returns the exit status."""
 
     def work() -> None:
-        parser = ArgumentParser(prog=name, description=subcommand.__doc__, exit_on_error=False)
+        parser = _parser(name, subcommand.__doc__)
         action = subcommand(parser)
         action(_parse(parser, arguments))
 
@@ -47,7 +48,7 @@ def run_subcommand(
     """Run the subcommand that the arguments name; returns the exit status."""
 
     def work() -> None:
-        parser = ArgumentParser(prog=name, description=description, exit_on_error=False)
+        parser = _parser(name, description)
         choices = parser.add_subcommands()
         actions = {}
         for word, subcommand in subcommands.items():
@@ -90,6 +91,12 @@ def with_underscores(arguments: Sequence[str]) -> list[str]:
             "--" + name[2:].replace("-", "_") + equals + value if is_option else argument
         )
     return spelled
+
+
+def _parser(name: str, description: str | None) -> ArgumentParser:
+    return ArgumentParser(
+        prog=name, description=description, version=__version__, exit_on_error=False
+    )
 
 
 def _parse(parser: ArgumentParser, arguments: Sequence[str] | None) -> Any:

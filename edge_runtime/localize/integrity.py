@@ -77,6 +77,7 @@ class IntegrityMonitor:
         self._off_map: deque[bool] = deque(maxlen=config.confirmation_views)
         self._has_published = False
         self._is_confirmed = False
+        self._confirmations_needed = config.confirmations
         self.state = IntegrityState.INIT
         self.reset_counter = 0
 
@@ -105,10 +106,11 @@ class IntegrityMonitor:
     def _keep(self, summary: PosteriorSummary) -> tuple[IntegrityState, str]:
         config = self._config
         if not summary.is_local or summary.elsewhere >= config.lost_elsewhere:
-            self._forget()
+            self._forget(config.confirmations)
             return IntegrityState.LOST, "recent views contradict the track"
         if summary.radius95_m > config.lost_radius_m:
-            self._forget()
+            # The filter still follows the same track: one view may bring it back, unconfirmed.
+            self._forget(confirmations_needed=1)
             return IntegrityState.LOST, f"95 % radius grew to {summary.radius95_m:.0f} m"
         if summary.elsewhere > config.tracking_elsewhere:
             return IntegrityState.COASTING, f"{100 * summary.elsewhere:.0f} % doubt in the track"
@@ -120,13 +122,16 @@ class IntegrityMonitor:
             return IntegrityState.COASTING, "one view's word, not yet confirmed by another"
         return IntegrityState.TRACKING, "views agree with the map"
 
-    def _forget(self) -> None:
+    def _forget(self, confirmations_needed: int) -> None:
+        self._confirmations_needed = confirmations_needed
         self._support.clear()
         self._is_confirmed = False
 
     def _acquire(self, summary: PosteriorSummary) -> tuple[IntegrityState, str]:
         config = self._config
         waiting = IntegrityState.LOST if self._has_published else IntegrityState.ACQUIRING
+        if not summary.is_local:
+            self._confirmations_needed = config.confirmations
         if not self._support and not self._has_published:
             return IntegrityState.INIT, "no usable view yet"
         if len(self._off_map) == self._off_map.maxlen and all(self._off_map):
@@ -135,8 +140,8 @@ class IntegrityMonitor:
             return waiting, "no place on the map stands out yet"
         if summary.radius95_m > config.acquire_radius_m:
             return waiting, f"95 % radius is {summary.radius95_m:.0f} m"
-        if sum(self._support) < config.confirmations:
-            return waiting, f"{sum(self._support)} of {config.confirmations} confirming views"
+        if sum(self._support) < self._confirmations_needed:
+            return waiting, f"{sum(self._support)} of {self._confirmations_needed} confirming views"
         if self._has_published:
             self.reset_counter += 1
         self._has_published = True
