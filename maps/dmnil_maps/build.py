@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,11 +149,14 @@ def build_with_report(config: BuildConfig) -> BuildReport:
             for footprint in config.footprints_m
         ]
         encoder_s = _describe(imagery, levels, bundle, engine, config, staging)
-        tiles, order = sorted_tiles(levels, imagery.frame, staging)
+        with ThreadPoolExecutor(1) as beside:
+            # Reading is done by now, so the preview may warp while the descriptors are projected.
+            preview = beside.submit(write_preview, imagery, staging / PREVIEW_FILE)
+            tiles, order = sorted_tiles(levels, imagery.frame, staging)
+            mean, projection = write_descriptors(
+                tiles, order, len(levels), bundle.descriptor_size, config.descriptor_size, staging
+            )
         counts = tuple(np.bincount(tiles["level"], minlength=len(levels)).tolist())
-        mean, projection = write_descriptors(
-            tiles, order, len(levels), bundle.descriptor_size, config.descriptor_size, staging
-        )
         contents = MapContents(
             encoder_sha256=bundle.encoder_sha256,
             frame=imagery.frame,
@@ -160,7 +164,7 @@ def build_with_report(config: BuildConfig) -> BuildReport:
             tiles=tiles,
             descriptor_mean=mean,
             projection=projection,
-            preview=write_preview(imagery, staging / PREVIEW_FILE),
+            preview=preview.result(),
         )
         provenance = {
             "encoder": {
