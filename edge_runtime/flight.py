@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from tqdm import tqdm
 
 from edge_runtime.contract.artefact import (
     MANIFEST_NAME,
@@ -34,6 +32,7 @@ from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.outputs.fix_log import GEOJSON_NAME, FixLog, write_geojson
 from edge_runtime.outputs.track_picture import draw_track, read_preview
+from edge_runtime.progress import progress_bar
 from edge_runtime.sources.frame import Frame
 from edge_runtime.sources.open import open_source
 from edge_runtime.telemetry.log import TelemetryLog, TelemetrySample
@@ -173,7 +172,7 @@ def fly(config: FlightConfig) -> FlightReport:
     ):
         with (
             closing(FixLog(staging)) as log,
-            _progress_bar(len(source)) as progress,
+            progress_bar("edge_runtime", len(source), "frame", _QUIET_S) as progress,
             _kept_until_written() as failures,
         ):
             for frame in source:
@@ -323,21 +322,6 @@ def _progress_text(fix: Fix) -> str:
     return (
         f"{fix.state.value} {position.latitude_deg:.5f},{position.longitude_deg:.5f} "
         f"+-{position.radius95_m:.0f} m"
-    )
-
-
-def _progress_bar(total: int) -> tqdm[Any]:
-    """Frames done and the latest fix, on stderr; sparing where that is no terminal.
-
-    It appears after a second, so that an early error stands alone.
-    """
-    return tqdm(
-        total=total,
-        desc="edge_runtime",
-        unit="frame",
-        dynamic_ncols=True,
-        delay=_QUIET_S,
-        mininterval=0.2 if sys.stderr.isatty() else 10.0,
     )
 
 

@@ -98,10 +98,12 @@ class PositionFilter:
             noise_m = config.odometry_noise_m * np.sqrt(elapsed_s)
             sigma_m = float(np.hypot(noise_m, scale_error * displacement.length_m))
         sigma_m = min(sigma_m, self._region.diagonal_m)
-        near = self.grid.mass_bounds(_NEGLECTED_MASS).grown(3 * sigma_m + config.cell_m)
-        if near.diagonal_m > _WIDEST_LOCAL * self._region.diagonal_m:
-            self.is_local = False
-        self._reframe(near if self.is_local else self._region)
+        bounds = self._region
+        if self.is_local:
+            near = self.grid.mass_bounds(_NEGLECTED_MASS).grown(3 * sigma_m + config.cell_m)
+            self.is_local = near.diagonal_m <= _WIDEST_LOCAL * self._region.diagonal_m
+            bounds = near if self.is_local else self._region
+        self._reframe(bounds)
         self.grid.blur(sigma_m)
         self.elsewhere = max(0.0, 1.0 - self.grid.total)
         self._doubt(config.restart_probability * novelty)
@@ -135,8 +137,8 @@ class PositionFilter:
         self.grid.mass = (inside * (known / inside.sum())).astype(np.float32)
         self.elsewhere = self._config.restart_probability
         if radius_m <= self._config.local_radius_m:
-            near = Bounds(centre[0], centre[1], centre[0], centre[1])
-            self.grid = self.grid.reframed(near.grown(radius_m + self._config.cell_m))
+            near = Bounds.around(centre, radius_m + self._config.cell_m)
+            self.grid = self.grid.reframed(near)
             self.is_local = True
 
     def _doubt(self, probability: float) -> None:
@@ -157,8 +159,7 @@ class PositionFilter:
             spread = (1.0 - self.grid.total) * (1.0 - self._config.off_map_probability)
             self.grid.mass += spread / self.grid.mass.size
         elif not self.is_local:
-            peak, radius = self.grid.peak(), self._config.local_radius_m
-            near = Bounds(peak[0], peak[1], peak[0], peak[1]).grown(radius)
+            near = Bounds.around(self.grid.peak(), self._config.local_radius_m)
             candidate = self.grid.reframed(near)
             if candidate.total >= _LOCAL_MASS:
                 self.grid, self.is_local = candidate, True

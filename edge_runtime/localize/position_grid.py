@@ -24,6 +24,12 @@ class Bounds:
     east_m: float
     north_m: float
 
+    @classmethod
+    def around(cls, east_north_m: FloatArray, reach_m: float) -> Bounds:
+        """The square that reaches this far from a point to every side."""
+        east, north = float(east_north_m[0]), float(east_north_m[1])
+        return cls(east, north, east, north).grown(reach_m)
+
     def grown(self, margin_m: float) -> Bounds:
         """The rectangle with a margin on every side."""
         return Bounds(

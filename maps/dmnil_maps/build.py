@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from dmnil_maps.map_arrays import sorted_tiles, unsorted_writer, write_descriptors
 from dmnil_maps.preview import write_preview
@@ -34,6 +32,7 @@ from edge_runtime.contract.region_map_writer import (
     finish_region_map,
 )
 from edge_runtime.engines import Engine, open_engine
+from edge_runtime.progress import progress_bar
 
 _BATCHES_AHEAD = 4
 
@@ -204,7 +203,10 @@ def _describe(
     """Encode every covered tile into two raw files, in the order of reading; seconds encoding."""
     encoder_s = 0.0
     positions = sum(level.rows * level.columns for level in levels)
-    with unsorted_writer(staging) as writer, _progress_bar(positions) as progress:
+    with (
+        unsorted_writer(staging) as writer,
+        progress_bar("dmnil-map", positions, "tile") as progress,
+    ):
         for number, level in enumerate(levels):
             batches = tile_batches(
                 imagery, level, bundle.input_width, bundle.input_height, config.batch_size
@@ -249,14 +251,3 @@ def _bounds(
         "north_deg": float(latitude.max()),
         "east_deg": east,
     }
-
-
-def _progress_bar(total: int) -> tqdm[Any]:
-    """Tiles looked at, on stderr; where that is not a terminal, one line every ten seconds."""
-    return tqdm(
-        total=total,
-        desc="dmnil-map",
-        unit="tile",
-        dynamic_ncols=True,
-        mininterval=0.2 if sys.stderr.isatty() else 10.0,
-    )

@@ -22,7 +22,6 @@ class Sun:
     column: float  # unit horizontal vector, columns run east
     row: float  # rows run south
     tangent: float  # of the elevation
-    elevation_rad: float
 
     @classmethod
     def of(cls, appearance: Appearance) -> "Sun":
@@ -33,7 +32,6 @@ class Sun:
             float(np.sin(azimuth)),
             float(-np.cos(azimuth)),
             float(np.tan(elevation)),
-            float(elevation),
         )
 
 

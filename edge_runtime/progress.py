@@ -1,0 +1,24 @@
+"""The progress bar that every long-running command shows on stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress_bar(command: str, total: int, unit: str, quiet_s: float = 0.0) -> tqdm[Any]:
+    """A bar on stderr; where that is not a terminal, one line every ten seconds.
+
+    Args:
+        quiet_s: How long it stays away at first, so that an early error stands alone.
+    """
+    return tqdm(
+        total=total,
+        desc=command,
+        unit=unit,
+        dynamic_ncols=True,
+        delay=quiet_s,
+        mininterval=0.2 if sys.stderr.isatty() else 10.0,
+    )
