@@ -35,3 +35,7 @@ class TelemetryError(DmnilError):
 
 class OutputError(DmnilError):
     """A result cannot be written."""
+
+
+class TrainingError(DmnilError):
+    """Training cannot start or cannot go on."""
