@@ -27,7 +27,7 @@ class FolderSource:
     def __init__(self, folder: Path) -> None:
         self._paths = sorted(
             (path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES),
-            key=_natural_order,
+            key=natural_order,
         )
         if not self._paths:
             raise SourceError(f"{folder} holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))})")
@@ -47,7 +47,7 @@ class FolderSource:
             )
 
 
-def _natural_order(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
+def natural_order(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
     """Numbers in names by their value, so that frame2 comes before frame10."""
     parts = re.findall(r"\d+|\D+", path.stem)
     ranks = [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
@@ -58,7 +58,7 @@ def _decoded(path: Path) -> npt.NDArray[np.uint8] | None:
     """The RGB picture, or None if it cannot be decoded whole."""
     try:
         data = path.read_bytes()
-        if not data or _is_cut_short(data):
+        if not data or is_cut_short(data):
             return None
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error):
@@ -68,6 +68,6 @@ def _decoded(path: Path) -> npt.NDArray[np.uint8] | None:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _is_cut_short(data: bytes) -> bool:
+def is_cut_short(data: bytes) -> bool:
     """Whether a JPEG lacks its end; OpenCV would fill up the rest with grey."""
     return data.startswith(_JPEG_START) and data.rfind(_JPEG_END, len(data) // 2) < 0
