@@ -1,0 +1,130 @@
+"""What losses, memories and sampling cost a step, at University-1652's sizes.
+
+    python tests/benchmarks/training_step.py [--device cuda] [--encoder] [--steps 30]
+
+One line a stage: the median step, forward and backward as far as the features. `--encoder` adds a
+whole ConvNeXt-Tiny step on the same images (384 px, bfloat16, forward, backward and optimiser).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dmnil_train.encoder.config import EncoderConfig
+from dmnil_train.encoder.model import Encoder
+from dmnil_train.objective.config import ObjectiveConfig
+from dmnil_train.objective.dmnil_objective import dmnil_loss
+from dmnil_train.objective.memories import (
+    ViewBatch,
+    ViewPool,
+    build_memories,
+    remember_batch,
+    update_memories,
+)
+from dmnil_train.sampling import identity_batches
+
+DRONE_IMAGES, DRONE_CLUSTERS = 37_854, 770
+SATELLITE_IMAGES = 701
+FEATURE_SIZE = 768
+EPOCHS = (0, 1, 10, 11, 20, 21)
+
+
+def synthetic_pool(labels: Tensor, centres: Tensor) -> ViewPool:
+    """Features of the length that a layer norm gives, about 0.8 alike inside a cluster."""
+    noise = torch.randn(len(labels), FEATURE_SIZE, device=centres.device)
+    return ViewPool(2.0 * centres[labels] + noise, labels)
+
+
+def batch_of(pool: ViewPool, indexes: Tensor) -> ViewBatch:
+    """Images as the encoder sees them a little later."""
+    features = pool.features[indexes]
+    features = features + 0.5 * torch.randn_like(features)
+    return ViewBatch(features.requires_grad_(), indexes, pool.labels[indexes])
+
+
+def median_ms(step: Callable[[int], None], steps: int, device: torch.device) -> float:
+    times = []
+    for number in range(steps + 3):
+        start = time.perf_counter()
+        step(number)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times[3:])
+
+
+def objective_step_ms(epoch: int, steps: int, device: torch.device) -> float:
+    torch.manual_seed(epoch)
+    config = ObjectiveConfig()
+    stage = config.stage(epoch)
+    centres = torch.randn(DRONE_CLUSTERS, FEATURE_SIZE, device=device)
+    drone_pool = synthetic_pool(torch.arange(DRONE_IMAGES, device=device) % len(centres), centres)
+    satellite_pool = synthetic_pool(torch.arange(SATELLITE_IMAGES, device=device), centres)
+    memories = build_memories(config, stage, satellite_pool, drone_pool)
+    generator = np.random.default_rng(epoch)
+    batches = [
+        torch.from_numpy(identity_batches(pool.labels.cpu().numpy(), steps + 3, generator))
+        for pool in (satellite_pool, drone_pool)
+    ]
+
+    def step(number: int) -> None:
+        satellite_indexes, drone_indexes = (batch[number].to(device) for batch in batches)
+        satellite = batch_of(satellite_pool, satellite_indexes.repeat(2))
+        drone = batch_of(drone_pool, drone_indexes)
+        remember_batch(stage, memories, satellite, drone)
+        dmnil_loss(config, stage, memories, satellite, drone).total.backward()
+        update_memories(stage, memories, satellite, drone)
+
+    return median_ms(step, steps, device)
+
+
+def encoder_step_ms(steps: int, device: torch.device) -> float:
+    encoder = Encoder(EncoderConfig()).to(device).train()
+    optimiser = torch.optim.SGD(encoder.parameters(), lr=1e-3, momentum=0.9)
+    images = torch.randint(0, 256, (192, 384, 384, 3), dtype=torch.uint8, device=device)
+
+    def step(_: int) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16):
+            features = encoder.features(images)
+        functional.normalize(features.float()).sum().backward()
+        optimiser.step()
+
+    return median_ms(step, steps, device)
+
+
+def sampling_ms() -> float:
+    labels = np.arange(DRONE_IMAGES) % DRONE_CLUSTERS
+    start = time.perf_counter()
+    identity_batches(labels, 400, np.random.default_rng(0))
+    return 1e3 * (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--encoder", action="store_true", help="time a ConvNeXt-Tiny step too")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+
+    print(f"sampling 400 steps: {sampling_ms():.1f} ms")  # noqa: T201
+    encoder_ms = encoder_step_ms(min(options.steps, 10), device) if options.encoder else None
+    if encoder_ms is not None:
+        print(f"ConvNeXt-Tiny, 192 images of 384 px: {encoder_ms:.1f} ms")  # noqa: T201
+    for epoch in EPOCHS:
+        step_ms = objective_step_ms(epoch, options.steps, device)
+        share = "" if encoder_ms is None else f", {step_ms / encoder_ms:.1%} of the encoder's step"
+        print(f"epoch {epoch}: {step_ms:.1f} ms{share}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
