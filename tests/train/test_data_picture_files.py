@@ -85,6 +85,16 @@ def test_a_file_that_is_cut_short_is_named(tmp_path: Path, suffix: str, share: f
         read_picture(path)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_cut_file_is_refused_even_where_the_decoder_fills_up_the_rest(
+    monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    data = encoded(RGB, suffix)
+    monkeypatch.setattr(cv2, "imdecode", lambda pixels, flags: RGB.copy())
+    with pytest.raises(SourceError, match="cut short"):
+        decode_picture(data[:-20], f"a{suffix}")
+
+
 def test_a_file_that_is_no_picture_is_named() -> None:
     with quiet_decoder(), pytest.raises(SourceError, match=r"notes\.jpg cannot be decoded"):
         decode_picture(b"these are my notes, not a picture", "notes.jpg")

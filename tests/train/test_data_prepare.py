@@ -203,13 +203,17 @@ def test_whatever_changes_is_decoded_anew(tmp_path: Path, change: str) -> None:
         assert (prepared.pictures[1] == 99).all()
 
 
-@pytest.mark.parametrize("damage", ["array cut", "array gone", "json cut", "json gone", "json odd"])
+@pytest.mark.parametrize(
+    "damage", ["array cut", "array other", "array gone", "json cut", "json gone", "json odd"]
+)
 def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str) -> None:
     pool, cache = write_pictures(tmp_path / "in", 4), tmp_path / "cache"
     prepare_pool(pool, 6, 6, cache)
     (array,), (entry,) = cache.glob("*.npy"), cache.glob("*.json")
     if damage == "array cut":
         array.write_bytes(array.read_bytes()[:-10])
+    elif damage == "array other":
+        np.save(array, np.zeros((9, 6, 6, 3), np.uint8))
     elif damage == "array gone":
         array.unlink()
     elif damage == "json cut":

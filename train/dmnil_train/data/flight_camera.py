@@ -1,0 +1,97 @@
+"""What a flight's camera and telemetry say about its frames, as the runtime reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.flight import CAMERA_FILE_NAME, CameraConfig
+from edge_runtime.localize.camera import PinholeCamera
+from edge_runtime.sources.frame import Frame
+from edge_runtime.telemetry.log import TelemetryLog, TelemetrySample
+from edge_runtime.telemetry.open import open_telemetry
+
+
+@dataclass(frozen=True)
+class FlightCamera:
+    """Telemetry of a flight, and its camera's lens and mounting."""
+
+    telemetry: TelemetryLog
+    focal_px_per_width: float
+    config: CameraConfig
+    telemetry_offset_s: float = 0.0
+
+    def sample_of(self, frame: Frame) -> TelemetrySample | None:
+        """A frame's telemetry by its name, else its number, else its time; mounting added."""
+        sample = self.telemetry.named(frame.name)
+        if sample is None and frame.number is not None:
+            sample = self.telemetry.numbered(frame.number)
+        if sample is None and frame.time_s is not None:
+            sample = self.telemetry.at(frame.time_s + self.telemetry_offset_s)
+        if sample is None:
+            return None
+        return TelemetrySample(
+            time_s=sample.time_s,
+            height_m=sample.height_m,
+            heading_deg=(sample.heading_deg + self.config.heading_offset_deg) % 360.0,
+            pitch_deg=sample.pitch_deg + self.config.pitch_offset_deg,
+            roll_deg=sample.roll_deg,
+        )
+
+    def camera_for(self, width: int, height: int) -> PinholeCamera:
+        """The camera that takes pictures of this size."""
+        return PinholeCamera(width, height, self.focal_px_per_width * width)
+
+
+def open_flight_camera(
+    telemetry_path: Path, config: CameraConfig, telemetry_offset_s: float = 0.0
+) -> FlightCamera:
+    """Read a flight's telemetry and find out its lens.
+
+    Raises:
+        TelemetryError: If the telemetry cannot be used.
+        ConfigError: If nothing tells the focal length, or an offset shifts what has no clock.
+    """
+    telemetry = open_telemetry(telemetry_path, config.pitch_deg)
+    if telemetry_offset_s and (telemetry.by_frame_name or telemetry.by_frame_number):
+        raise ConfigError(
+            f"telemetry_offset_s shifts a clock, but {telemetry_path} is joined by frames"
+        )
+    return FlightCamera(
+        telemetry,
+        _focal_px_per_width(telemetry_path, telemetry, config),
+        config,
+        telemetry_offset_s,
+    )
+
+
+def _focal_px_per_width(path: Path, telemetry: TelemetryLog, config: CameraConfig) -> float:
+    """Focal length as a share of the picture's width, from the first that tells."""
+    camera_file = path.parent / CAMERA_FILE_NAME
+    equivalent_mm = config.focal_length_35mm
+    if equivalent_mm is None and camera_file.is_file():
+        return _read_camera_file(camera_file)
+    if equivalent_mm is None:
+        equivalent_mm = telemetry.focal_length_35mm
+    if equivalent_mm is None:
+        raise ConfigError(
+            f"the lens is unknown: give camera.focal_length_35mm, or put a {CAMERA_FILE_NAME} "
+            f"with image_width, image_height and focal_px beside {path}"
+        )
+    return PinholeCamera.from_equivalent_focal_length(1, 1, equivalent_mm).focal_px
+
+
+def _read_camera_file(path: Path) -> float:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        camera = PinholeCamera(
+            int(values["image_width"]), int(values["image_height"]), float(values["focal_px"])
+        )
+    except (OSError, ConfigError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} needs image_width, image_height and focal_px: {' '.join(str(error).split())}"
+        ) from error
+    return camera.focal_px / camera.width
