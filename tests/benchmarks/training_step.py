@@ -1,9 +1,10 @@
 """What losses, memories and sampling cost a step, at University-1652's sizes.
 
-    python tests/benchmarks/training_step.py [--device cuda] [--encoder] [--steps 30]
+    python tests/benchmarks/training_step.py [--device cpu] [--steps 30]
 
-One line a stage: the median step, forward and backward as far as the features. `--encoder` adds a
-whole ConvNeXt-Tiny step on the same images (384 px, bfloat16, forward, backward and optimiser).
+One line a stage: the median step, forward and backward as far as the features. On a GPU, where
+there is one, beside a whole ConvNeXt-Tiny step on the same images (384 px, bfloat16, forward,
+backward and optimiser).
 """
 
 from __future__ import annotations
@@ -110,20 +111,21 @@ def sampling_ms() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", help="cpu or cuda; without it both, where there is a GPU")
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--encoder", action="store_true", help="time a ConvNeXt-Tiny step too")
     options = parser.parse_args()
-    device = torch.device(options.device)
+    both = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
     print(f"sampling 400 steps: {sampling_ms():.1f} ms")  # noqa: T201
-    encoder_ms = encoder_step_ms(min(options.steps, 10), device) if options.encoder else None
-    if encoder_ms is not None:
-        print(f"ConvNeXt-Tiny, 192 images of 384 px: {encoder_ms:.1f} ms")  # noqa: T201
-    for epoch in EPOCHS:
-        step_ms = objective_step_ms(epoch, options.steps, device)
-        share = "" if encoder_ms is None else f", {step_ms / encoder_ms:.1%} of the encoder's step"
-        print(f"epoch {epoch}: {step_ms:.1f} ms{share}")  # noqa: T201
+    for name in [options.device] if options.device else both:
+        device = torch.device(name)
+        encoder_ms = encoder_step_ms(options.steps, device) if device.type == "cuda" else None
+        if encoder_ms is not None:
+            print(f"{name}, ConvNeXt-Tiny on 192 images: {encoder_ms:.1f} ms")  # noqa: T201
+        for epoch in EPOCHS:
+            step_ms = objective_step_ms(epoch, options.steps, device)
+            share = "" if encoder_ms is None else f", {step_ms / encoder_ms:.1%} of the encoder's"
+            print(f"{name}, epoch {epoch}: {step_ms:.1f} ms{share}")  # noqa: T201
 
 
 if __name__ == "__main__":

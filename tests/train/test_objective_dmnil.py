@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dmnil_train.objective.config import ObjectiveConfig
+from dmnil_train.objective.consistency import mutual_information
 from dmnil_train.objective.dmnil_objective import StepLoss, dmnil_loss
 from dmnil_train.objective.memories import (
     Memories,
@@ -189,6 +190,31 @@ def test_any_term_can_be_switched_off(golden: dict[str, Tensor]) -> None:
     ):
         left = golden_loss(golden, 10, replace(whole, **off)).terms
         assert left == {name: value for name, value in terms.items() if name not in gone}
+
+
+def test_satellites_are_held_to_their_own_nearest_drone_images(golden: dict[str, Tensor]) -> None:
+    batch = golden_batches(golden, 10)[0]
+    own_rows = functional.normalize(golden["sat_instances"], dim=1)[batch.indexes]
+    drone_rows = functional.normalize(golden["drone_instances"], dim=1)
+    losses = []
+    for row, query in zip(own_rows, functional.normalize(batch.features, dim=1), strict=True):
+        best = torch.argsort(drone_rows @ row, descending=True)[:10]
+        p = torch.softmax(drone_rows[best] @ query / 0.05, dim=0)
+        losses.append((0.1 * (0.1 / p).log()).sum())
+    term = golden_loss(golden, 10, ObjectiveConfig(consistency_weight=0.5)).terms["consistency"]
+    torch.testing.assert_close(term, 0.5 * torch.stack(losses).mean().detach(), **CLOSE)
+
+
+@pytest.mark.parametrize(("epoch", "learner", "other"), [(10, 0, "drone"), (11, 1, "sat")])
+def test_mutual_information_counts_against_the_loss_of_the_view_that_learns_across(
+    golden: dict[str, Tensor], epoch: int, learner: int, other: str
+) -> None:
+    queries = functional.normalize(golden_batches(golden, epoch)[learner].features, dim=1)
+    rows = functional.normalize(golden[f"{other}_instances"], dim=1)
+    config = ObjectiveConfig(mutual_information_weight=0.5)
+    term = golden_loss(golden, epoch, config).terms["mutual_information"]
+    assert term < 0.0
+    torch.testing.assert_close(term, -0.5 * mutual_information(queries, rows).detach(), **CLOSE)
 
 
 def test_an_objective_without_terms_is_refused(golden: dict[str, Tensor]) -> None:

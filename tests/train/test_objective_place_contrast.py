@@ -92,6 +92,12 @@ def test_padding_changes_nothing_not_even_where_its_tile_would_be_left_out() -> 
     assert queries.grad.isfinite().all()
 
 
+def test_padding_does_not_leave_out_the_positive_tile_that_it_points_at() -> None:
+    padded = torch.tensor([[0, -1]]), torch.tensor([[1.0, 0.0]])
+    loss = soft_place_contrast(QUERY, *padded, PLACES, POSITIONS_M, 75.0, 1.0)
+    assert loss.item() == pytest.approx(math.log(1 + 3 / math.e), rel=1e-5)
+
+
 def test_queries_without_a_positive_do_not_count() -> None:
     queries = PLACES[[0, 3]].clone().requires_grad_()
     positives = torch.tensor([[0], [-1]])
