@@ -101,11 +101,14 @@ def test_a_pool_of_copies_alone_falls_into_one_cluster_an_image() -> None:
     assert same_partition(found.labels, np.arange(10).repeat(15))
 
 
-def test_a_pool_smaller_than_k1_is_clustered_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("k1", [30, 18])
+def test_a_pool_no_larger_than_k1_is_clustered_and_says_so(
+    k1: int, caplog: pytest.LogCaptureFixture
+) -> None:
     features, truth = places_of_images(places=3, images_each=6)
     with caplog.at_level(logging.WARNING):
-        found = cluster(features, k1=30, k2=6)
-    assert "18 images are too few for k1 = 30: clustered with k1 = 9" in caplog.text
+        found = cluster(features, k1=k1, k2=6)
+    assert f"18 images are too few for k1 = {k1}: clustered with k1 = 9" in caplog.text
     assert same_partition(found.labels, truth)
 
 

@@ -142,8 +142,8 @@ def mutual_matches(
     voters = np.bincount(tiles, minlength=len(satellite_features))
     ballots, votes = np.unique(np.stack((tiles, voted), axis=1), axis=0, return_counts=True)
     tile, label = ballots[:, 0], ballots[:, 1]
-    # A share above one half leaves one winner at most.
-    won = (label >= 0) & (votes >= min_votes) & (votes >= min_share * voters[tile])
+    # A share above one half leaves one winner at most; where outliers win, the label is -1.
+    won = (votes >= min_votes) & (votes >= min_share * voters[tile])
     labels = np.full(len(satellite_features), -1, dtype=np.int64)
     labels[tile[won]] = label[won]
     return labels

@@ -13,9 +13,12 @@ from dmnil_train.encoder.heads import unit_length
 from dmnil_train.pseudo_labels.neighbours import nearest_neighbours
 from edge_runtime.contract.errors import TrainingError
 
-# How many products a block of rows may ask for, and pairs compared at once: some 100 MB each.
+# How many products a block of rows may ask for, and pairs of rows of weights compared at once:
+# some 100 MB each.
 PRODUCTS_A_BLOCK = 8_000_000
 PAIRS_AT_ONCE = 65_536
+# Pairs of features multiplied at once: few, so that they stay in the processor's cache.
+COSINES_AT_ONCE = 512
 # Float32 sums of weights differ by about this with the order of their terms.
 ROUNDING = 1e-5
 
@@ -91,8 +94,8 @@ def _expanded_weights(
     weights = csr_array(vstack(blocks, format="csr"))
 
     row_of = np.repeat(np.arange(weights.shape[0], dtype=np.int32), np.diff(weights.indptr))
-    for start in range(0, len(row_of), PAIRS_AT_ONCE // 8):
-        part = slice(start, start + PAIRS_AT_ONCE // 8)
+    for start in range(0, len(row_of), COSINES_AT_ONCE):
+        part = slice(start, start + COSINES_AT_ONCE)
         ours, theirs = features[row_of[part]], features[weights.indices[part]]
         weights.data[part] = np.exp(2.0 * np.einsum("nd,nd->n", ours, theirs) - 2.0)
     # No row is empty: an image is its own reciprocal neighbour.

@@ -38,6 +38,7 @@ def nearest_neighbours(
 
     Every block of similarities is computed once and read both by rows and by columns, so half of
     the products are saved. An image comes first in its own row even among exact duplicates.
+    Exact as far as float32 is: where a program lets CUDA multiply in TF32, near ties may swap.
 
     Args:
         features: (N, D) float32; unit length makes the inner product a cosine.
@@ -54,19 +55,18 @@ def nearest_neighbours(
     step = min(block_rows or _default_block_rows(features), count)
     nearest = _Nearest(count, k, features)
     block, turned = features.new_empty(step, step), features.new_empty(step, step)
-    with torch.autocast(features.device.type, enabled=False):
-        for i in range(0, count, step):
-            rows = features[i : i + step]
-            for j in range(i, count, step):
-                columns = features[j : j + step]
-                by_row = block[: len(rows), : len(columns)]
-                torch.mm(rows, columns.T, out=by_row)
-                if i == j:
-                    by_row.fill_diagonal_(torch.inf)
-                    nearest.show(i, by_row, j)
-                    continue
-                nearest.show(i, by_row, j)
-                nearest.show(j, turned[: len(columns), : len(rows)].copy_(by_row.T), i)
+    for i in range(0, count, step):
+        rows = features[i : i + step]
+        for j in range(i, count, step):
+            columns = features[j : j + step]
+            similarities = block[: len(rows), : len(columns)]
+            # With `out` mixed precision, which would coarsen the ranking, keeps away.
+            torch.mm(rows, columns.T, out=similarities)
+            if i == j:
+                similarities.fill_diagonal_(torch.inf)
+            nearest.show(i, similarities, j)
+            if i != j:
+                nearest.show(j, turned[: len(columns), : len(rows)].copy_(similarities.T), i)
     nearest.similarities[:, 0] = torch.linalg.vector_norm(features, dim=1) ** 2
     return nearest.similarities, nearest.indices
 
@@ -92,16 +92,19 @@ def nearest_both_ways(
     _check_k(k_query, len(gallery))
     if k_gallery:
         _check_k(k_gallery, len(queries))
-    step = block_rows or _default_block_rows(queries)
+    step = min(block_rows or _default_block_rows(queries), max(len(queries), len(gallery)))
     of_queries = _Nearest(len(queries), k_query, queries)
     of_gallery = _Nearest(len(gallery), k_gallery, gallery)
-    with torch.autocast(queries.device.type, enabled=False):
-        for i in range(0, len(queries), step):
-            for j in range(0, len(gallery), step):
-                block = queries[i : i + step] @ gallery[j : j + step].T
-                of_queries.show(i, block, j)
-                if k_gallery:
-                    of_gallery.show(j, block.T.contiguous(), i)
+    block = queries.new_empty(step, step)
+    for i in range(0, len(queries), step):
+        rows = queries[i : i + step]
+        for j in range(0, len(gallery), step):
+            columns = gallery[j : j + step]
+            similarities = block[: len(rows), : len(columns)]
+            torch.mm(rows, columns.T, out=similarities)
+            of_queries.show(i, similarities, j)
+            if k_gallery:
+                of_gallery.show(j, similarities.T.contiguous(), i)
     return of_queries.indices, of_gallery.indices
 
 
