@@ -92,6 +92,14 @@ class ConvNeXt(nn.Module):
         )
         self.apply(_initialise)
 
+    @property
+    def parts(self) -> list[nn.Module]:
+        """The four stages with their reductions, in order: applied in turn they are `forward`."""
+        return [
+            nn.Sequential(reduction, stage)
+            for reduction, stage in zip(self.reductions, self.stages, strict=True)
+        ]
+
     def forward(self, images: Tensor) -> Tensor:
         """Last feature map (N, C, H / stride, W / stride) of normalised images (N, 3, H, W)."""
         feature_map = images

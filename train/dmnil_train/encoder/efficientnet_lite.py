@@ -99,6 +99,7 @@ class EfficientNetLite2(nn.Module):
         super().__init__()
         self.stem = ConvNorm(3, STEM_CHANNELS, kernel=3, stride=2)
         blocks: list[nn.Module] = []
+        self._stage_ends: list[int] = []
         channels, reached_stride = STEM_CHANNELS, 2
         for shape in LITE2_STAGES:
             reached_stride *= shape.stride
@@ -112,9 +113,20 @@ class EfficientNetLite2(nn.Module):
                     )
                 )
                 channels = shape.channels
+            self._stage_ends.append(len(blocks))
         self.blocks = nn.Sequential(*blocks)
         self.top = ConvNorm(channels, TOP_CHANNELS, kernel=1) if top_convolution else None
         self.channels = TOP_CHANNELS if top_convolution else channels
+
+    @property
+    def parts(self) -> list[nn.Module]:
+        """The stem, then every stage, in order: applied in turn they are `forward`."""
+        starts = [0, *self._stage_ends[:-1]]
+        stages = [
+            self.blocks[start:end] for start, end in zip(starts, self._stage_ends, strict=True)
+        ]
+        tops = [] if self.top is None else [nn.Sequential(self.top, nn.ReLU6())]
+        return [nn.Sequential(self.stem, nn.ReLU6()), *stages, *tops]
 
     def forward(self, images: Tensor) -> Tensor:
         """Last feature map (N, C, H / stride, W / stride) of normalised images (N, 3, H, W)."""

@@ -50,7 +50,9 @@ class Encoder(nn.Module):
         self.config = config
         norm: nn.Module
         if config.backbone == "convnext":
-            self.backbone: nn.Module = ConvNeXt(config.depths, config.widths, config.output_stride)
+            self.backbone: ConvNeXt | EfficientNetLite2 = ConvNeXt(
+                config.depths, config.widths, config.output_stride
+            )
             # Published normalisations are the last stage's; for an earlier one there is none.
             whole = config.output_stride == 32
             norm = nn.LayerNorm(config.channels, eps=NORM_EPSILON, elementwise_affine=whole)
@@ -81,12 +83,14 @@ class Encoder(nn.Module):
 
     def head_vectors(self, images: Tensor) -> Tensor:
         """The head's vectors (N, head size), before any projection."""
+        vectors: Tensor = self.head(self.backbone(self.network_input(images)).to(torch.float32))
+        return vectors
+
+    def network_input(self, images: Tensor) -> Tensor:
+        """Images (N, H, W, 3) of 0-255 on the backbone's scale and in its type, (N, 3, H, W)."""
         # Cast first: TensorRT takes uint8 at the input, and nothing but a cast may read it.
         pixels = self._scaled(images.to(torch.float32))
-        weights_type = next(self.backbone.parameters()).dtype
-        feature_map = self.backbone(pixels.permute(0, 3, 1, 2).to(weights_type))
-        vectors: Tensor = self.head(feature_map.to(torch.float32))
-        return vectors
+        return pixels.permute(0, 3, 1, 2).to(next(self.backbone.parameters()).dtype)
 
     def _scaled(self, pixels: Tensor) -> Tensor:
         """Pixel values (N, H, W, 3) on the scale that the backbone was trained on."""

@@ -1,0 +1,162 @@
+"""The labels of one epoch, from its features: clusters, shared labels, matched tiles."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dmnil_train.config import PseudoLabelConfig
+from dmnil_train.data.pool import TrainingData
+from dmnil_train.pseudo_labels import (
+    cluster,
+    enhanced_satellite_labels,
+    mutual_matches,
+    mutual_neighbours,
+    singletons,
+)
+from edge_runtime.contract.errors import TrainingError
+
+logger = logging.getLogger(__name__)
+
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class EpochLabels:
+    """What stands in for labels in one epoch; -1 leaves an image out.
+
+    Args:
+        satellite: (Ns,) cluster of each satellite image.
+        drone: (Nd,) cluster of each drone image; none without a drone pool.
+        shared: Both views' labels mean the same clusters.
+    """
+
+    satellite: Labels
+    drone: Labels | None
+    shared: bool
+
+
+@dataclass(frozen=True)
+class TileMatches:
+    """Drone images and the tiles that are their mutual neighbours.
+
+    Args:
+        tiles: (Nd, K) tiles of each drone image, -1 where there are fewer.
+    """
+
+    tiles: Labels
+
+    @property
+    def matched(self) -> npt.NDArray[np.bool_]:
+        """(Nd,) which drone images have a tile."""
+        return np.asarray(self.tiles[:, 0] >= 0)
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs there are."""
+        return int(np.count_nonzero(self.tiles >= 0))
+
+
+def clustered_labels(
+    config: PseudoLabelConfig,
+    data: TrainingData,
+    satellite_features: Tensor,
+    drone_features: Tensor,
+    previous_drone: Labels | None,
+) -> EpochLabels:
+    """Clusters inside each view.
+
+    Where nothing clusters the previous epoch's labels are kept.
+
+    Raises:
+        TrainingError: If nothing clusters and there are no previous labels.
+    """
+    satellite = (
+        singletons(len(satellite_features)).labels
+        if data.single_satellite_images
+        else _clusters(config, satellite_features, config.satellite_eps, "satellite", previous=None)
+    )
+    drone = _clusters(config, drone_features, config.drone_eps, "drone", previous_drone)
+    return EpochLabels(satellite, drone, shared=False)
+
+
+def _clusters(
+    config: PseudoLabelConfig, features: Tensor, eps: float, view: str, previous: Labels | None
+) -> Labels:
+    found = cluster(features, config.k1, config.k2, eps, config.min_samples)
+    if found.count:
+        return found.labels
+    advice = (
+        f"none of {len(features)} {view} images clusters: raise pseudo_labels.{view}_eps above "
+        f"{eps:g}, lower pseudo_labels.min_samples, or lower pseudo_labels.k1"
+    )
+    if previous is None:
+        raise TrainingError(advice)
+    logger.warning("%s; going on with the previous epoch's labels", advice)
+    return previous
+
+
+def shared_labels(
+    config: PseudoLabelConfig,
+    within: EpochLabels,
+    satellite_features: Tensor,
+    drone_features: Tensor,
+    seed: int,
+) -> EpochLabels:
+    """Drone clusters given to satellite images too; labels as they were where none takes one."""
+    drone = within.drone
+    if drone is None or config.enhancement == "none":
+        return within
+    if config.enhancement == "paper":
+        generator = torch.Generator().manual_seed(seed)
+        satellite_noise, drone_noise = (
+            torch.randn(features.shape, generator=generator).to(features.device)
+            for features in (satellite_features, drone_features)
+        )
+        satellite = enhanced_satellite_labels(
+            satellite_features,
+            drone_features,
+            drone,
+            satellite_noise,
+            drone_noise,
+            config.enhancement_noise,
+        )
+    else:
+        satellite = mutual_matches(satellite_features, drone_features, drone)
+    if (satellite < 0).all():
+        logger.warning("no satellite image takes a drone label: both views keep their own")
+        return within
+    return EpochLabels(satellite, drone, shared=True)
+
+
+def true_labels(data: TrainingData) -> EpochLabels:
+    """The true places of both pools, for the supervised upper bound.
+
+    Raises:
+        TrainingError: If the images carry none.
+    """
+    if data.drone is None or (data.drone.places < 0).all() or (data.satellite.places < 0).all():
+        raise TrainingError("supervised needs the true places of both pools: these carry none")
+    both = np.concatenate([data.satellite.places, data.drone.places])
+    known, compact = np.unique(both, return_inverse=True)
+    compact = compact - int(known[0] < 0)
+    count = len(data.satellite.places)
+    return EpochLabels(compact[:count], compact[count:], shared=True)
+
+
+def matched_tiles(
+    satellite_features: Tensor, drone_features: Tensor, neighbours: int
+) -> TileMatches:
+    """Tiles and drone images that are among each other's nearest, each view's mean removed."""
+    pairs = mutual_neighbours(drone_features, satellite_features, neighbours, neighbours)
+    tiles = np.full((len(drone_features), neighbours), -1, np.int64)
+    order = np.argsort(pairs[:, 0], kind="stable")
+    drone, tile = pairs[order].T
+    _, starts, inverse = np.unique(drone, return_index=True, return_inverse=True)
+    tiles[drone, np.arange(len(drone)) - starts[inverse]] = tile
+    return TileMatches(tiles)

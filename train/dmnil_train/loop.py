@@ -1,0 +1,461 @@
+"""Training, from top to bottom: features, labels, memories, steps, evaluation; epoch by epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dmnil_train.augmentation import AugmentationConfig
+from dmnil_train.config import TrainConfig
+from dmnil_train.data.layouts import open_retrieval_tasks, open_training_data
+from dmnil_train.data.pool import PreparedPool, RetrievalTask
+from dmnil_train.encoder.checkpoint import load_encoder
+from dmnil_train.encoder.halves import TrainedHalf, count_parts, split_encoder
+from dmnil_train.encoder.heads import unit_length
+from dmnil_train.encoder.model import Encoder
+from dmnil_train.encoder.starting_weights import encoder_with, read_weights
+from dmnil_train.evaluation.evaluate import EmbeddingOptions, PoolEmbedder, evaluate_with
+from dmnil_train.evaluation.image_encoder import TorchEncoder
+from dmnil_train.inputs import FreshInputs, KeptInputs, ViewInputs, mixed_seed
+from dmnil_train.labelling import (
+    EpochLabels,
+    clustered_labels,
+    matched_tiles,
+    shared_labels,
+    true_labels,
+)
+from dmnil_train.learning_rate import build_optimiser, learning_rate_at
+from dmnil_train.objective.cluster_memory import ClusterMemory
+from dmnil_train.objective.dmnil_objective import dmnil_loss
+from dmnil_train.objective.memories import (
+    ViewBatch,
+    ViewPool,
+    build_memories,
+    remember_batch,
+    update_memories,
+)
+from dmnil_train.objective.place_contrast import place_contrast, soft_place_contrast
+from dmnil_train.processes import Processes, joined_processes, wrapped
+from dmnil_train.pseudo_labels import singletons
+from dmnil_train.reporting.summary import RunSummary
+from dmnil_train.run_folder import BEST_FILE, LAST_FILE, RETRIEVAL_FILE, RunFolder
+from dmnil_train.sampling import identity_batches
+from dmnil_train.training_state import Progress, load_state, save_state
+from edge_runtime.contract.errors import ConfigError, TrainingError
+from edge_runtime.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def train(config: TrainConfig) -> RunSummary:
+    """Train an encoder; alone, or as one of the processes that torchrun started.
+
+    The same settings give the same weights on a processor, also if the run was stopped in between.
+
+    Raises:
+        DmnilError: If the data, the weights or the settings cannot be used, if the loss is no
+            longer finite, or if the run folder cannot be written.
+    """
+    with joined_processes(config.device) as processes:
+        return _train(config, processes)
+
+
+def _train(config: TrainConfig, processes: Processes) -> RunSummary:
+    # --- what is trained, and on what
+    start = read_weights(config.weights)
+    chosen = dataclasses.replace(config.encoder.applied_to(start.config), descriptor_size=None)
+    encoder = encoder_with(start, chosen).to(processes.device)
+    parts = count_parts(chosen)
+    frozen_parts = parts - 1 if config.frozen_parts == -1 else config.frozen_parts
+    if frozen_parts >= parts:
+        raise ConfigError(f"frozen_parts is {frozen_parts}: this backbone has {parts} parts")
+    data = open_training_data(config.data, chosen.input_height, chosen.input_width)
+    tasks = open_retrieval_tasks(config.data, chosen.input_height, chosen.input_width)
+    uses_tiles = config.places.satellite_weight > 0.0 or config.places.cross_view_weight > 0.0
+    uses_drone = data.drone is not None and (
+        config.dmnil or config.supervised or config.places.cross_view_weight > 0.0
+    )
+    frozen, half = split_encoder(encoder, frozen_parts, config.freeze_batch_norm)
+    if config.channels_last:
+        for parameter in encoder.backbone.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+    def inputs_of(pool: PreparedPool, augmentation: AugmentationConfig, name: str) -> ViewInputs:
+        fresh = FreshInputs(pool, frozen, augmentation, processes.device)
+        if not config.kept_views:
+            return fresh
+        return KeptInputs(fresh, config.kept_views, mixed_seed(config.seed, len(name)), name)
+
+    satellite = inputs_of(data.satellite, config.satellite_augmentation, "satellite")
+    drone: ViewInputs | None = None
+    if uses_drone and data.drone is not None:
+        drone = inputs_of(data.drone, config.drone_augmentation, "drone")
+    positions_m = _tile_positions(data.satellite.positions_m, len(satellite), processes.device)
+    optimiser = build_optimiser(config.optimiser, half.parameters())
+    scaler = torch.amp.GradScaler(processes.device.type, enabled=config.precision == "fp16")
+    objective = _supervised(config) if config.supervised else config.objective
+
+    # --- where it goes on from
+    folder = RunFolder(config, start.provenance, processes.is_first)
+    progress = Progress()
+    if config.resume:
+        progress = load_state(config.output, folder.settings, encoder, optimiser)
+        scaler.load_state_dict(progress.loss_scale)
+    if config.compile:
+        half.compile()
+    network = wrapped(half, processes)
+    began = time.monotonic()
+    longest_epoch_s = 0.0
+    reason = ""
+
+    def judge(epochs_done: int, figures: dict[str, float]) -> None:
+        scores = None
+        if processes.is_first:
+            scores = _evaluated(encoder, tasks, config, folder, epochs_done)
+        scores = processes.from_first(scores)
+        figures.update(scores)
+        progress.without_gain += 1
+        if figures["recall_at_1"] > progress.best_score:
+            progress.best_score, progress.best_epoch = figures["recall_at_1"], epochs_done
+            progress.best_figures, progress.without_gain = dict(figures), 0
+            folder.save_best(encoder, epochs_done, figures)
+
+    with folder.logs(progress.epoch):
+        if tasks and progress.epoch == 0:
+            untrained: dict[str, float] = {}
+            judge(0, untrained)
+            folder.report(0, untrained, is_best=False)
+        for epoch in range(progress.epoch, config.epochs):
+            epoch_began = time.monotonic()
+            if config.max_minutes and processes.from_first(
+                epoch_began - began + longest_epoch_s > 60.0 * config.max_minutes
+            ):
+                reason = f"another epoch would not fit into {config.max_minutes:g} minutes"
+                break
+            if config.patience and progress.without_gain >= config.patience:
+                reason = f"{config.patience} evaluations brought nothing better"
+                break
+            stage = objective.stage(epoch)
+            if stage.shared_labels and epoch == objective.shared_start and not config.supervised:
+                best = processes.from_first(progress.best_epoch is not None)
+                if best:
+                    encoder.load_state_dict(load_encoder(config.output / BEST_FILE).state_dict())
+
+            # --- features of every image, as it is
+            half.eval()
+            satellite_features = pool_features(half, satellite, config, processes)
+            drone_features = None
+            if drone is not None:
+                drone_features = pool_features(half, drone, config, processes)
+
+            # --- labels and memories
+            figures: dict[str, float] = {}
+            labels = EpochLabels(singletons(len(satellite)).labels, None, shared=False)
+            memories = None
+            if config.supervised:
+                labels = true_labels(data)
+            elif config.dmnil and drone_features is not None:
+                previous = np.array(progress.previous_labels) if progress.previous_labels else None
+                labels = clustered_labels(
+                    config.pseudo_labels, data, satellite_features, drone_features, previous
+                )
+                if stage.shared_labels:
+                    labels = shared_labels(
+                        config.pseudo_labels,
+                        labels,
+                        satellite_features,
+                        drone_features,
+                        mixed_seed(config.seed, epoch, 3),
+                    )
+                if labels.drone is not None:
+                    progress.previous_labels = labels.drone.tolist()
+            if config.dmnil or config.supervised:
+                stage = dataclasses.replace(stage, shared_labels=labels.shared)
+                pools = [ViewPool(satellite_features, _tensor(labels.satellite, processes))]
+                if labels.drone is not None and drone_features is not None:
+                    pools.append(ViewPool(drone_features, _tensor(labels.drone, processes)))
+                    figures["drone_clusters"] = float(labels.drone.max() + 1)
+                    figures["drone_outlier_share"] = float((labels.drone < 0).mean())
+                memories = build_memories(objective, stage, *pools).to(processes.device)
+            drone_sampled = labels.drone
+            matches = None
+            if (
+                config.places.cross_view_weight > 0.0
+                and epoch >= config.places.cross_view_start
+                and drone_features is not None
+            ):
+                matches = matched_tiles(
+                    satellite_features, drone_features, config.places.neighbours
+                )
+                figures["tile_pairs"] = float(matches.pairs)
+                figures["matched_share"] = float(matches.matched.mean())
+                if drone_sampled is None and matches.matched.any():
+                    drone_sampled = np.where(
+                        matches.matched, np.cumsum(matches.matched) - 1, np.int64(-1)
+                    )
+            tiles = None
+            if uses_tiles:
+                tiles = ClusterMemory(
+                    unit_length(satellite_features),
+                    config.places.temperature,
+                    config.places.momentum,
+                ).to(processes.device)
+
+            # --- steps
+            rng = np.random.default_rng(mixed_seed(config.seed, epoch, 4))
+            sizes = config.batch
+            satellite_batches = _batches(
+                labels.satellite,
+                config.iterations,
+                rng,
+                sizes.satellite_clusters,
+                sizes.satellite_instances,
+                processes,
+            )
+            drone_batches = None
+            if drone_sampled is not None:
+                drone_batches = _batches(
+                    drone_sampled,
+                    config.iterations,
+                    rng,
+                    sizes.drone_clusters,
+                    sizes.drone_instances,
+                    processes,
+                )
+            half.train()
+            sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=processes.device))
+            rate = 0.0
+            with progress_bar(f"epoch {epoch}", config.iterations, "step", 1.0) as bar:
+                bar.disable = bar.disable or not processes.is_first
+                for step in range(config.iterations):
+                    rate = learning_rate_at(
+                        config.optimiser, epoch, config.epochs, step / config.iterations
+                    )
+                    for group in optimiser.param_groups:
+                        group["lr"] = rate
+                    seed = mixed_seed(config.seed, epoch, step, processes.rank)
+                    all_satellites = np.tile(satellite_batches[step], sizes.satellite_repeats)
+                    satellite_rows = processes.share_of(all_satellites)
+                    inputs = satellite.augmented(satellite_rows, seed)
+                    drone_rows = None
+                    if drone is not None and drone_batches is not None:
+                        drone_rows = processes.share_of(drone_batches[step])
+                        inputs = torch.cat([inputs, drone.augmented(drone_rows, seed + 1)])
+                    with _autocast(config, processes):
+                        features = network(inputs)
+                    satellite_batch, drone_batch = _view_batches(
+                        features, satellite_rows, drone_rows, labels, processes
+                    )
+                    terms: dict[str, Tensor] = {}
+                    total = features.new_zeros(())
+                    if memories is not None:
+                        joint = _joint(satellite_batch, drone_batch, processes)
+                        remember_batch(stage, memories, *joint)
+                        loss = dmnil_loss(objective, stage, memories, satellite_batch, drone_batch)
+                        total = total + loss.total
+                        terms.update(loss.terms)
+                    if tiles is not None and config.places.satellite_weight > 0.0:
+                        term = config.places.satellite_weight * place_contrast(
+                            unit_length(satellite_batch.features.float()),
+                            satellite_batch.indexes,
+                            tiles.centroids,
+                            positions_m,
+                            config.places.radius_m,
+                            config.places.temperature,
+                        )
+                        total = total + term
+                        terms["tiles"] = term.detach()
+                    if tiles is not None and matches is not None and drone_batch is not None:
+                        chosen_tiles = matches.tiles[drone_batch.indexes.cpu().numpy()]
+                        positives = torch.from_numpy(chosen_tiles).to(processes.device)
+                        term = config.places.cross_view_weight * soft_place_contrast(
+                            unit_length(drone_batch.features.float()),
+                            positives,
+                            (positives >= 0).float(),
+                            tiles.centroids,
+                            positions_m,
+                            config.places.radius_m,
+                            config.places.temperature,
+                        )
+                        total = total + term
+                        terms["cross_view_tiles"] = term.detach()
+                    finite = processes.gathered(torch.isfinite(total.detach())[None]).all()
+                    if not finite:
+                        named = ", ".join(f"{name} {term.item():g}" for name, term in terms.items())
+                        raise TrainingError(
+                            f"the loss is not finite in epoch {epoch + 1}, step {step} ({named}): "
+                            f"lower optimiser.learning_rate; what was saved in {config.output} "
+                            "before is intact"
+                        )
+                    optimiser.zero_grad(set_to_none=True)
+                    scaler.scale(total).backward()
+                    scaler.step(optimiser)
+                    scaler.update()
+                    joint = _joint(satellite_batch, drone_batch, processes)
+                    if memories is not None:
+                        update_memories(stage, memories, *joint)
+                    if tiles is not None:
+                        tiles.update(unit_length(joint[0].features.float()), joint[0].indexes)
+                    terms["loss"] = total.detach()
+                    for name, term in terms.items():
+                        sums[name] += term.detach()
+                    bar.update()
+            figures.update({name: value.item() / config.iterations for name, value in sums.items()})
+            figures["learning_rate"] = rate
+
+            # --- evaluation, files
+            last = epoch == config.epochs - 1
+            if tasks and (last or (epoch + 1) % config.evaluate_every == 0):
+                judge(epoch + 1, figures)
+            longest_epoch_s = max(longest_epoch_s, time.monotonic() - epoch_began)
+            figures["duration_s"] = time.monotonic() - epoch_began
+            folder.save_last(encoder, epoch + 1, figures)
+            folder.report(epoch + 1, figures, progress.best_epoch == epoch + 1)
+            progress.epoch = epoch + 1
+            progress.loss_scale = scaler.state_dict()
+            if processes.is_first:
+                save_state(config.output, folder.settings, progress, encoder, optimiser)
+    return RunSummary(
+        best=None if progress.best_epoch is None else config.output / BEST_FILE,
+        last=config.output / LAST_FILE,
+        epochs=progress.epoch,
+        duration_s=time.monotonic() - began,
+        best_epoch=progress.best_epoch,
+        best_scores=_recalls(progress.best_figures),
+        page=config.output / RETRIEVAL_FILE if tasks else None,
+        reason=reason,
+    )
+
+
+def pool_features(
+    half: TrainedHalf, inputs: ViewInputs, config: TrainConfig, processes: Processes
+) -> Tensor:
+    """Features f (N, D) of a whole pool, unaugmented; of image and mirror image where wanted."""
+    part = -(-len(inputs) // processes.count)
+    padded = np.arange(part * processes.count) % len(inputs)
+    rows = processes.share_of(padded)
+    described = []
+    with torch.inference_mode(), _autocast(config, processes):
+        for start in range(0, len(rows), config.feature_batch):
+            batch = rows[start : start + config.feature_batch]
+            features = half(inputs.clean(batch))
+            if config.mirrored_features:
+                features = (features + half(inputs.clean(batch, mirrored=True))) / 2
+            described.append(features.float())
+    return processes.gathered(torch.cat(described))[: len(inputs)].clone()
+
+
+def _view_batches(
+    features: Tensor,
+    satellite_rows: npt.NDArray[np.int64],
+    drone_rows: npt.NDArray[np.int64] | None,
+    labels: EpochLabels,
+    processes: Processes,
+) -> tuple[ViewBatch, ViewBatch | None]:
+    count = len(satellite_rows)
+    satellite = ViewBatch(
+        features[:count],
+        _tensor(satellite_rows, processes),
+        _tensor(labels.satellite[satellite_rows], processes),
+    )
+    if drone_rows is None:
+        return satellite, None
+    own = np.zeros_like(drone_rows) if labels.drone is None else labels.drone[drone_rows]
+    return satellite, ViewBatch(
+        features[count:], _tensor(drone_rows, processes), _tensor(own, processes)
+    )
+
+
+def _joint(
+    satellite: ViewBatch, drone: ViewBatch | None, processes: Processes
+) -> tuple[ViewBatch, ViewBatch | None]:
+    """The batch of all processes together, so that every one moves its memories alike."""
+
+    def gathered(batch: ViewBatch) -> ViewBatch:
+        parts = (batch.features.float(), batch.indexes, batch.labels)
+        return ViewBatch(*(processes.gathered(part) for part in parts))
+
+    return gathered(satellite), None if drone is None else gathered(drone)
+
+
+def _batches(
+    labels: npt.NDArray[np.int64],
+    iterations: int,
+    rng: np.random.Generator,
+    clusters: int,
+    instances: int,
+    processes: Processes,
+) -> npt.NDArray[np.int64]:
+    """Batches of all processes together; of all clusters where there are fewer than wanted."""
+    present = len(np.unique(labels[labels >= 0]))
+    taken = min(clusters, present)
+    if (taken * instances) % processes.count:
+        raise ConfigError(
+            f"a batch of {taken} x {instances} images cannot be dealt to {processes.count} "
+            "processes: choose batch sizes that are multiples of their number"
+        )
+    return identity_batches(labels, iterations, rng, taken, instances)
+
+
+def _evaluated(
+    encoder: Encoder,
+    tasks: list[RetrievalTask],
+    config: TrainConfig,
+    folder: RunFolder,
+    epochs_done: int,
+) -> dict[str, float]:
+    """Scores of every task, the first one's under plain names; its retrievals go on the page."""
+    options = EmbeddingOptions(config.feature_batch)
+    embedder = PoolEmbedder(TorchEncoder(encoder), options)
+    scores = evaluate_with(embedder, tasks)
+    figures: dict[str, float] = {}
+    for number, result in enumerate(scores):
+        prefix = "" if number == 0 else f"{result.task} "
+        figures[f"{prefix}recall_at_1"] = result.retrieval.recall_at_1
+        figures[f"{prefix}recall_at_5"] = result.retrieval.recall_at_5
+        figures[f"{prefix}average_precision"] = result.retrieval.average_precision
+    folder.show_retrieval(tasks[0], embedder, epochs_done)
+    return figures
+
+
+def _recalls(figures: dict[str, float]) -> dict[str, float]:
+    names = {"recall_at_1": "R@1", "recall_at_5": "R@5"}
+    return {label: figures[name] for name, label in names.items() if name in figures}
+
+
+def _supervised(config: TrainConfig) -> Any:
+    """The paper's shared stage alone, from the first epoch on."""
+    return dataclasses.replace(
+        config.objective, inside_view_start=None, cross_view_start=None, shared_start=0
+    )
+
+
+def _autocast(config: TrainConfig, processes: Processes) -> torch.autocast:
+    return torch.autocast(
+        processes.device.type, AUTOCAST[config.precision], enabled=config.precision != "fp32"
+    )
+
+
+def _tensor(values: npt.NDArray[np.int64], processes: Processes) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values)).to(processes.device)
+
+
+def _tile_positions(
+    positions_m: npt.NDArray[np.float64] | None, count: int, device: torch.device
+) -> Tensor:
+    """(N, 2) of tiles; so far apart that no two are neighbours where images have no position."""
+    if positions_m is None:
+        apart = np.arange(count, dtype=np.float64)[:, None] * 1e6
+        positions_m = np.concatenate([apart, np.zeros((count, 1))], axis=1)
+    return torch.from_numpy(positions_m).to(device)

@@ -1,0 +1,107 @@
+"""The processes of a distributed run (torchrun), which one process alone is a special case of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from edge_runtime.contract.errors import ConfigError
+
+_LONGEST_WAIT = timedelta(hours=4)
+"""The first process evaluates while the others wait."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of the run."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes files and evaluates."""
+        return self.rank == 0
+
+    def share_of(self, batch: Any) -> Any:
+        """This process's contiguous part of a batch that all know, an array or a tensor."""
+        part = len(batch) // self.count
+        return batch[self.rank * part : (self.rank + 1) * part]
+
+    def gathered(self, part: Tensor) -> Tensor:
+        """All processes' parts, joined in their order, without gradient; lengths are equal."""
+        part = part.detach().contiguous()
+        if self.count == 1:
+            return part
+        parts = [torch.empty_like(part) for _ in range(self.count)]
+        torch.distributed.all_gather(parts, part)
+        return torch.cat(parts)
+
+    def from_first(self, value: Any) -> Any:
+        """The first process's value, such as a decision, on every process."""
+        if self.count == 1:
+            return value
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+
+@contextmanager
+def joined_processes(device: str) -> Iterator[Processes]:
+    """Join the processes that torchrun started, or stand alone; leaves them in the end.
+
+    Args:
+        device: cpu, cuda, a certain GPU such as cuda:1, or auto: a GPU where there is one.
+
+    Raises:
+        ConfigError: If the device is not to be had.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")) if count > 1 else 0)
+    if count == 1:
+        yield Processes(0, 1, chosen)
+        return
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
+    try:
+        yield Processes(torch.distributed.get_rank(), count, chosen)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def wrapped(module: torch.nn.Module, processes: Processes) -> torch.nn.Module:
+    """The module, averaging its gradients over all processes where there are several."""
+    if processes.count == 1:
+        return module
+    devices = [processes.device] if processes.device.type == "cuda" else None
+    return torch.nn.parallel.DistributedDataParallel(module, device_ids=devices)
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device is {name!r}: choose cpu, cuda, cuda:N or auto") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device is {name!r}: choose cpu, cuda, cuda:N or auto")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError("device is cuda, but PyTorch finds no NVIDIA GPU: use --device cpu")
+        if device.index is None:
+            device = torch.device("cuda", local_rank)
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise ConfigError(f"there is no {device}: {torch.cuda.device_count()} GPUs are here")
+    return device

@@ -1,0 +1,153 @@
+"""A run's state on disk, one file: enough to go on as if it had never been stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from edge_runtime.contract.errors import OutputError, TrainingError
+
+STATE_FILE = "state.safetensors"
+_HEADER_KEY = "dmnil_training_state"
+_SCHEMA_VERSION = 1
+
+
+@dataclass
+class Progress:
+    """Where a run stands, between two epochs.
+
+    Args:
+        epoch: How many epochs are done.
+        best_score: Of the evaluations so far.
+        best_epoch: Epochs that were done when it was reached; none before the first evaluation.
+        best_figures: What was measured then.
+        without_gain: Evaluations since then.
+        loss_scale: Of fp16 training.
+        previous_labels: Label of every drone image in the last epoch that found clusters.
+    """
+
+    epoch: int = 0
+    best_score: float = -1.0
+    best_epoch: int | None = None
+    best_figures: dict[str, float] = field(default_factory=dict)
+    without_gain: int = 0
+    loss_scale: dict[str, Any] = field(default_factory=dict)
+    previous_labels: list[int] = field(default_factory=list)
+
+
+def save_state(
+    folder: Path,
+    config: dict[str, Any],
+    progress: Progress,
+    encoder: nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    """Write the state: the whole file, or none; the old one stays until then.
+
+    Raises:
+        OutputError: If it cannot be written, as on a full disk.
+    """
+    moments = optimiser.state_dict()
+    tensors = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    plain: dict[str, dict[str, Any]] = {}
+    for number, values in moments["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimiser.{number}.{name}"] = value
+            else:
+                plain.setdefault(str(number), {})[name] = value
+    header = {
+        "schema_version": _SCHEMA_VERSION,
+        "config": config,
+        "progress": vars(progress),
+        "optimiser": {"groups": moments["param_groups"], "plain": plain},
+    }
+    content = save(
+        {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+        metadata={_HEADER_KEY: json.dumps(header, sort_keys=True)},
+    )
+    path = folder / STATE_FILE
+    staging = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        staging.write_bytes(content)
+        staging.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}; the state before it is intact: make room and "
+            "go on with --resume"
+        ) from error
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def load_state(
+    folder: Path,
+    config: dict[str, Any],
+    encoder: nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> Progress:
+    """Bring a run's encoder and optimiser back, and tell where it stood.
+
+    Raises:
+        TrainingError: If there is none, it is damaged, or belongs to other settings.
+    """
+    path = folder / STATE_FILE
+    if not path.is_file():
+        raise TrainingError(f"{folder} holds no {STATE_FILE} to go on from: leave --resume out")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_HEADER_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        progress = Progress(**header["progress"])
+        saved_config = dict(header["config"])
+        moments = _moments(tensors, header["optimiser"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise TrainingError(f"{path} cannot be read ({error}): start anew elsewhere") from error
+    differing = sorted(_differing(saved_config, config))
+    if differing:
+        raise TrainingError(
+            f"{folder} was trained with other settings ({', '.join(differing[:5])}): "
+            "give the same, or another output"
+        )
+    weights = {
+        name.removeprefix("encoder."): value
+        for name, value in tensors.items()
+        if name.startswith("encoder.")
+    }
+    try:
+        encoder.load_state_dict(weights)
+        optimiser.load_state_dict(moments)
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(f"{path} does not fit this encoder: start anew elsewhere") from error
+    return progress
+
+
+def _moments(tensors: dict[str, Tensor], header: dict[str, Any]) -> dict[str, Any]:
+    state: dict[int, dict[str, Any]] = {
+        int(number): dict(values) for number, values in header["plain"].items()
+    }
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, number, field_name = name.split(".", 2)
+            state.setdefault(int(number), {})[field_name] = value
+    return {"state": state, "param_groups": header["groups"]}
+
+
+def _differing(saved: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of settings that differ."""
+    names: list[str] = []
+    for name in saved.keys() | given.keys():
+        before, now = saved.get(name), given.get(name)
+        if isinstance(before, dict) and isinstance(now, dict):
+            names += _differing(before, now, f"{prefix}{name}.")
+        elif before != now:
+            names.append(f"{prefix}{name}")
+    return names
