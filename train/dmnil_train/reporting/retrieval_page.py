@@ -227,8 +227,8 @@ def _footer(sample: RetrievalSample, best: int, seed: int) -> str:
         f"Each row: the query, then its {min(best, sample.gallery)} most similar gallery images "
         f"with their cosine similarity; {_TICK} relevant, {_CROSS} not. Where none of them is "
         "relevant, the first relevant image follows behind the dashed line, with its rank. "
-        f"Queries drawn with seed {seed}, misses as often as hits: their share here is not the "
-        "encoder's."
+        f"Queries drawn with seed {seed}, half of them misses if there are as many: "
+        "the scores above are of all queries."
     )
 
 
