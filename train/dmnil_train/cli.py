@@ -12,6 +12,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from dmnil_train.memory_allocation import keep_freed_memory
 from dmnil_train.presets import PRESETS, preset
 from edge_runtime.command_line import Action, run_command
 from edge_runtime.contract.errors import ConfigError
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train or evaluate; 0 when done, 2 when the user can put something right."""
     logging.basicConfig(level=logging.WARNING, format=f"{NAME}: %(message)s")
     logging.getLogger("dmnil_train").setLevel(logging.INFO)
+    keep_freed_memory()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given:
         sys.stderr.write(FIRST_STEPS)

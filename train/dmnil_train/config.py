@@ -178,6 +178,8 @@ class TrainConfig:
         kept_views: Augmented views of each image that the frozen parts describe once, for all
             epochs; 0 describes fresh ones in every step.
         freeze_batch_norm: Normalise with the stored statistics; a small pool's are too noisy.
+        trained_share: What is evaluated and saved lies this far on the way from the weights
+            started from (0) to the trained ones (1).
         dmnil: Train the paper's objective.
         objective: Its weights and schedule.
         pseudo_labels: Its clusters.
@@ -209,6 +211,7 @@ class TrainConfig:
     frozen_parts: int = 0
     kept_views: int = 0
     freeze_batch_norm: bool = False
+    trained_share: float = 1.0
     dmnil: bool = True
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     pseudo_labels: PseudoLabelConfig = field(default_factory=PseudoLabelConfig)
@@ -245,6 +248,10 @@ class TrainConfig:
             raise ConfigError(
                 "nothing to train: switch dmnil on, or give places.satellite_weight or "
                 "places.cross_view_weight a value above 0"
+            )
+        if not 0.0 < self.trained_share <= 1.0:
+            raise ConfigError(
+                f"trained_share must be above 0 and at most 1, is {self.trained_share}"
             )
         if self.frozen_parts < -1:
             raise ConfigError(f"frozen_parts must be -1 or more, is {self.frozen_parts}")

@@ -22,6 +22,7 @@ from dmnil_train.encoder.halves import TrainedHalf, count_parts, split_encoder
 from dmnil_train.encoder.heads import unit_length
 from dmnil_train.encoder.model import Encoder
 from dmnil_train.encoder.starting_weights import encoder_with, read_weights
+from dmnil_train.encoder.weight_blend import WeightBlend
 from dmnil_train.evaluation.evaluate import EmbeddingOptions, PoolEmbedder, evaluate_with
 from dmnil_train.evaluation.image_encoder import TorchEncoder
 from dmnil_train.inputs import FreshInputs, KeptInputs, ViewInputs, mixed_seed
@@ -102,6 +103,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
     if uses_drone and data.drone is not None:
         drone = inputs_of(data.drone, config.drone_augmentation, "drone")
     positions_m = _tile_positions(data.satellite.positions_m, len(satellite), processes.device)
+    blend = WeightBlend(encoder, config.trained_share)
     optimiser = build_optimiser(config.optimiser, half.parameters())
     scaler = torch.amp.GradScaler(processes.device.type, enabled=config.precision == "fp16")
     objective = _supervised(config) if config.supervised else config.objective
@@ -122,14 +124,14 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
     def judge(epochs_done: int, figures: dict[str, float]) -> None:
         scores = None
         if processes.is_first:
-            scores = _evaluated(encoder, tasks, config, folder, epochs_done)
+            scores = _evaluated(blend.encoder(), tasks, config, folder, epochs_done)
         scores = processes.from_first(scores)
         figures.update(scores)
         progress.without_gain += 1
         if figures["recall_at_1"] > progress.best_score:
             progress.best_score, progress.best_epoch = figures["recall_at_1"], epochs_done
             progress.best_figures, progress.without_gain = dict(figures), 0
-            folder.save_best(encoder, epochs_done, figures)
+            folder.save_best(blend.encoder(), epochs_done, figures)
 
     with folder.logs(progress.epoch):
         if tasks and progress.epoch == 0:
@@ -320,7 +322,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                 judge(epoch + 1, figures)
             longest_epoch_s = max(longest_epoch_s, time.monotonic() - epoch_began)
             figures["duration_s"] = time.monotonic() - epoch_began
-            folder.save_last(encoder, epoch + 1, figures)
+            folder.save_last(blend.encoder(), epoch + 1, figures)
             folder.report(epoch + 1, figures, progress.best_epoch == epoch + 1)
             progress.epoch = epoch + 1
             progress.loss_scale = scaler.state_dict()

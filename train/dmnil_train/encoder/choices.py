@@ -40,5 +40,7 @@ class EncoderChoices:
             "input_width": self.input_size,
             "pixel_scale": self.pixel_scale,
         }
-        given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
+        given: dict[str, Any] = {
+            name: value for name, value in choices.items() if value is not None
+        }
         return replace(config, **given)
