@@ -175,8 +175,9 @@ class TrainConfig:
         frozen_parts: How many of the backbone's first parts (the stem and the stages of
             EfficientNet-Lite2, the four stages of ConvNeXt) keep their weights; -1 trains the
             last one alone.
-        kept_views: Augmented views of each image that the frozen parts describe once, for all
-            epochs; 0 describes fresh ones in every step.
+        kept_views: Augmented views of each image of the larger pool that the frozen parts describe
+            once, for all epochs; of a smaller pool's images up to eight times as many. 0 describes
+            fresh ones in every step.
         freeze_batch_norm: Normalise with the stored statistics; a small pool's are too noisy.
         trained_share: What is evaluated and saved lies this far on the way from the weights
             started from (0) to the trained ones (1).

@@ -55,6 +55,7 @@ from edge_runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
+MOST_KEPT_TIMES = 8
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -96,7 +97,9 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
         fresh = FreshInputs(pool, frozen, augmentation, processes.device)
         if not config.kept_views:
             return fresh
-        return KeptInputs(fresh, config.kept_views, mixed_seed(config.seed, len(name)), name)
+        larger = max(len(data.satellite), 0 if data.drone is None else len(data.drone))
+        views = config.kept_views * min(MOST_KEPT_TIMES, larger // len(pool))
+        return KeptInputs(fresh, views, mixed_seed(config.seed, len(name)), name)
 
     satellite = inputs_of(data.satellite, config.satellite_augmentation, "satellite")
     drone: ViewInputs | None = None
