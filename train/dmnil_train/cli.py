@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser
 
 from dmnil_train.memory_allocation import keep_freed_memory
 from dmnil_train.presets import PRESETS, preset
-from edge_runtime.command_line import Action, run_command
+from edge_runtime.command_line import EXIT_INTERRUPTED, Action, run_command
 from edge_runtime.contract.errors import ConfigError
 
 NAME = "dmnil-train"
@@ -49,9 +49,20 @@ def train(parser: ArgumentParser, recipe: str = DEFAULT_PRESET) -> Action:
 
     def act(options: Any) -> None:
         values = parser.instantiate(options).as_dict()
-        for own in ("config", "preset"):
-            values.pop(own, None)
-        _print(closing_lines(run(TrainConfig(**values))))
+        values.pop("config", None)
+        if values.pop("preset") != recipe:
+            raise ConfigError(
+                f"preset belongs on the command line, not into a file: {_PRESET_FLAG}"
+            )
+        config = TrainConfig(**values)
+        try:
+            summary = run(config)
+        except KeyboardInterrupt:
+            sys.stderr.write(
+                f"{NAME}: interrupted; the same command with --resume goes on from the last epoch\n"
+            )
+            raise SystemExit(EXIT_INTERRUPTED) from None
+        _print(closing_lines(summary))
 
     return act
 

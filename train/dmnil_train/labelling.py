@@ -67,38 +67,45 @@ def clustered_labels(
     data: TrainingData,
     satellite_features: Tensor,
     drone_features: Tensor,
-    previous_drone: Labels | None,
+    previous: dict[str, list[int]],
 ) -> EpochLabels:
     """Clusters inside each view.
 
-    Where nothing clusters the previous epoch's labels are kept.
+    Args:
+        previous: Clusters of each view in an earlier epoch, kept where nothing clusters; those
+            found now take their place.
 
     Raises:
-        TrainingError: If nothing clusters and there are no previous labels.
+        TrainingError: If nothing clusters and there are no previous clusters.
     """
     satellite = (
         singletons(len(satellite_features)).labels
         if data.single_satellite_images
-        else _clusters(config, satellite_features, config.satellite_eps, "satellite", previous=None)
+        else _clusters(config, satellite_features, config.satellite_eps, "satellite", previous)
     )
-    drone = _clusters(config, drone_features, config.drone_eps, "drone", previous_drone)
+    drone = _clusters(config, drone_features, config.drone_eps, "drone", previous)
     return EpochLabels(satellite, drone, shared=False)
 
 
 def _clusters(
-    config: PseudoLabelConfig, features: Tensor, eps: float, view: str, previous: Labels | None
+    config: PseudoLabelConfig,
+    features: Tensor,
+    eps: float,
+    view: str,
+    previous: dict[str, list[int]],
 ) -> Labels:
     found = cluster(features, config.k1, config.k2, eps, config.min_samples)
     if found.count:
+        previous[view] = found.labels.tolist()
         return found.labels
     advice = (
         f"none of {len(features)} {view} images clusters: raise pseudo_labels.{view}_eps above "
         f"{eps:g}, lower pseudo_labels.min_samples, or lower pseudo_labels.k1"
     )
-    if previous is None:
+    if view not in previous:
         raise TrainingError(advice)
-    logger.warning("%s; going on with the previous epoch's labels", advice)
-    return previous
+    logger.warning("%s; going on with the labels of an earlier epoch", advice)
+    return np.array(previous[view], np.int64)
 
 
 def shared_labels(

@@ -49,7 +49,7 @@ from dmnil_train.pseudo_labels import singletons
 from dmnil_train.reporting.summary import RunSummary
 from dmnil_train.run_folder import BEST_FILE, LAST_FILE, RETRIEVAL_FILE, RunFolder
 from dmnil_train.sampling import identity_batches
-from dmnil_train.training_state import Progress, load_state, save_state
+from dmnil_train.training_state import Progress
 from edge_runtime.contract.errors import ConfigError, TrainingError
 from edge_runtime.progress import progress_bar
 
@@ -57,6 +57,8 @@ logger = logging.getLogger(__name__)
 
 MOST_KEPT_TIMES = 8
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_PROBED_IMAGES = 8
 
 
 def train(config: TrainConfig) -> RunSummary:
@@ -69,12 +71,20 @@ def train(config: TrainConfig) -> RunSummary:
             longer finite, or if the run folder cannot be written.
     """
     with joined_processes(config.device) as processes:
-        return _train(config, processes)
+        try:
+            return _train(config, processes)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"the memory of {processes.device} is too small for these settings: lower the "
+                "sizes under batch, feature_batch or encoder.input_size, or set precision to bf16"
+            ) from error
 
 
 def _train(config: TrainConfig, processes: Processes) -> RunSummary:
     # --- what is trained, and on what
+    began = time.monotonic()
     start = read_weights(config.weights)
+    folder = RunFolder(config, start.provenance, processes.is_first)
     chosen = dataclasses.replace(config.encoder.applied_to(start.config), descriptor_size=None)
     encoder = encoder_with(start, chosen).to(processes.device)
     parts = count_parts(chosen)
@@ -112,15 +122,13 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
     objective = _supervised(config) if config.supervised else config.objective
 
     # --- where it goes on from
-    folder = RunFolder(config, start.provenance, processes.is_first)
-    progress = Progress()
-    if config.resume:
-        progress = load_state(config.output, folder.settings, encoder, optimiser)
+    progress = Progress(loss_scale=scaler.state_dict())
+    if folder.saved is not None:
+        progress = folder.saved.restore(encoder, optimiser)
         scaler.load_state_dict(progress.loss_scale)
     if config.compile:
         half.compile()
     network = wrapped(half, processes)
-    began = time.monotonic()
     longest_epoch_s = 0.0
     reason = ""
 
@@ -128,19 +136,20 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
         scores = None
         if processes.is_first:
             scores = _evaluated(blend.encoder(), tasks, config, folder, epochs_done)
-        scores = processes.from_first(scores)
-        figures.update(scores)
+        figures.update(processes.from_first(scores))
         progress.without_gain += 1
         if figures["recall_at_1"] > progress.best_score:
             progress.best_score, progress.best_epoch = figures["recall_at_1"], epochs_done
             progress.best_figures, progress.without_gain = dict(figures), 0
-            folder.save_best(blend.encoder(), epochs_done, figures)
 
+    folder.open()
     with folder.logs(progress.epoch):
-        if tasks and progress.epoch == 0:
-            untrained: dict[str, float] = {}
-            judge(0, untrained)
-            folder.report(0, untrained, is_best=False)
+        if folder.saved is not None:
+            folder.publish(progress, blend.encoder())
+        else:
+            if tasks:
+                judge(0, progress.figures)
+            folder.commit(progress, encoder, optimiser, blend.encoder())
         for epoch in range(progress.epoch, config.epochs):
             epoch_began = time.monotonic()
             if config.max_minutes and processes.from_first(
@@ -171,9 +180,12 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
             if config.supervised:
                 labels = true_labels(data)
             elif config.dmnil and drone_features is not None:
-                previous = np.array(progress.previous_labels) if progress.previous_labels else None
                 labels = clustered_labels(
-                    config.pseudo_labels, data, satellite_features, drone_features, previous
+                    config.pseudo_labels,
+                    data,
+                    satellite_features,
+                    drone_features,
+                    progress.clusters,
                 )
                 if stage.shared_labels:
                     labels = shared_labels(
@@ -183,8 +195,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                         drone_features,
                         mixed_seed(config.seed, epoch, 3),
                     )
-                if labels.drone is not None:
-                    progress.previous_labels = labels.drone.tolist()
+            labels = processes.from_first(labels)
             if config.dmnil or config.supervised:
                 stage = dataclasses.replace(stage, shared_labels=labels.shared)
                 pools = [ViewPool(satellite_features, _tensor(labels.satellite, processes))]
@@ -200,8 +211,8 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                 and epoch >= config.places.cross_view_start
                 and drone_features is not None
             ):
-                matches = matched_tiles(
-                    satellite_features, drone_features, config.places.neighbours
+                matches = processes.from_first(
+                    matched_tiles(satellite_features, drone_features, config.places.neighbours)
                 )
                 figures["tile_pairs"] = float(matches.pairs)
                 figures["matched_share"] = float(matches.matched.mean())
@@ -284,7 +295,9 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                     if tiles is not None and matches is not None and drone_batch is not None:
                         chosen_tiles = matches.tiles[drone_batch.indexes.cpu().numpy()]
                         positives = torch.from_numpy(chosen_tiles).to(processes.device)
-                        term = config.places.cross_view_weight * soft_place_contrast(
+                        weight = processes.weight_of_mean((positives >= 0).any(dim=1).sum())
+                        weight = weight * config.places.cross_view_weight
+                        term = weight * soft_place_contrast(
                             unit_length(drone_batch.features.float()),
                             positives,
                             (positives >= 0).float(),
@@ -295,14 +308,9 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                         )
                         total = total + term
                         terms["cross_view_tiles"] = term.detach()
-                    finite = processes.gathered(torch.isfinite(total.detach())[None]).all()
-                    if not finite:
+                    if not processes.gathered(torch.isfinite(total.detach())[None]).all():
                         named = ", ".join(f"{name} {term.item():g}" for name, term in terms.items())
-                        raise TrainingError(
-                            f"the loss is not finite in epoch {epoch + 1}, step {step} ({named}): "
-                            f"lower optimiser.learning_rate; what was saved in {config.output} "
-                            "before is intact"
-                        )
+                        raise _diverged(config, f"epoch {epoch + 1}, step {step + 1} ({named})")
                     optimiser.zero_grad(set_to_none=True)
                     scaler.scale(total).backward()
                     scaler.step(optimiser)
@@ -316,7 +324,14 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                     for name, term in terms.items():
                         sums[name] += term.detach()
                     bar.update()
-            figures.update({name: value.item() / config.iterations for name, value in sums.items()})
+            processes.equalise_buffers(half)
+            half.eval()
+            with torch.inference_mode():
+                features = half(satellite.clean(np.arange(min(len(satellite), _PROBED_IMAGES))))
+            if not torch.isfinite(features).all():
+                raise _diverged(config, f"the last step of epoch {epoch + 1}")
+            means = processes.mean(torch.stack(list(sums.values()))) / config.iterations
+            figures.update(zip(sums, means.tolist(), strict=True))
             figures["learning_rate"] = rate
 
             # --- evaluation, files
@@ -325,12 +340,9 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                 judge(epoch + 1, figures)
             longest_epoch_s = max(longest_epoch_s, time.monotonic() - epoch_began)
             figures["duration_s"] = time.monotonic() - epoch_began
-            folder.save_last(blend.encoder(), epoch + 1, figures)
-            folder.report(epoch + 1, figures, progress.best_epoch == epoch + 1)
-            progress.epoch = epoch + 1
+            progress.epoch, progress.figures = epoch + 1, figures
             progress.loss_scale = scaler.state_dict()
-            if processes.is_first:
-                save_state(config.output, folder.settings, progress, encoder, optimiser)
+            folder.commit(progress, encoder, optimiser, blend.encoder())
     return RunSummary(
         best=None if progress.best_epoch is None else config.output / BEST_FILE,
         last=config.output / LAST_FILE,
@@ -432,6 +444,13 @@ def _evaluated(
         figures[f"{prefix}average_precision"] = result.retrieval.average_precision
     folder.show_retrieval(tasks[0], embedder, epochs_done)
     return figures
+
+
+def _diverged(config: TrainConfig, where: str) -> TrainingError:
+    return TrainingError(
+        f"the loss is not finite in {where}: lower optimiser.learning_rate; what was saved in "
+        f"{config.output} before is intact"
+    )
 
 
 def _recalls(figures: dict[str, float]) -> dict[str, float]:

@@ -46,6 +46,24 @@ class Processes:
         torch.distributed.all_gather(parts, part)
         return torch.cat(parts)
 
+    def mean(self, values: Tensor) -> Tensor:
+        """The processes' mean of values (...), on every process."""
+        return self.gathered(values[None]).mean(dim=0)
+
+    def weight_of_mean(self, counted: Tensor) -> Tensor:
+        """What this process's mean over `counted` samples weighs in the joint one, 1 on average.
+
+        Gradients are averaged over the processes as if all had counted the same number.
+        """
+        everywhere = self.gathered(counted[None]).sum()
+        return counted * self.count / everywhere.clamp_min(1)
+
+    def equalise_buffers(self, module: torch.nn.Module) -> None:
+        """Give every process the first one's buffers, such as running means."""
+        if self.count > 1:
+            for buffer in module.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def from_first(self, value: Any) -> Any:
         """The first process's value, such as a decision, on every process."""
         if self.count == 1:
@@ -73,7 +91,13 @@ def joined_processes(device: str) -> Iterator[Processes]:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     backend = "nccl" if chosen.type == "cuda" else "gloo"
-    torch.distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
+    try:
+        torch.distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"the {count} processes of WORLD_SIZE cannot meet ({str(error).splitlines()[0]}): "
+            "start them by torchrun, or unset WORLD_SIZE"
+        ) from error
     try:
         yield Processes(torch.distributed.get_rank(), count, chosen)
     finally:

@@ -18,8 +18,10 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from dmnil_train.config import TrainConfig
@@ -31,9 +33,17 @@ from dmnil_train.reporting.history import append_epoch, epoch_line
 from dmnil_train.reporting.retrieval_page import write_retrieval_page
 from dmnil_train.reporting.retrieval_sheet import retrieval_sheet
 from dmnil_train.reporting.scalars import ScalarLog
-from dmnil_train.training_state import STATE_FILE
+from dmnil_train.reporting.whole_file import write_whole
+from dmnil_train.training_state import (
+    STATE_FILE,
+    Progress,
+    SavedState,
+    has_trained,
+    read_state,
+    save_state,
+)
 from edge_runtime import __version__
-from edge_runtime.contract.errors import OutputError
+from edge_runtime.contract.errors import OutputError, SourceError
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +53,10 @@ LAST_FILE = "last.safetensors"
 HISTORY_FILE = "history.json"
 RETRIEVAL_FILE = "retrieval.html"
 TENSORBOARD_FOLDER = "tensorboard"
+_BEFORE_STATE = (CONFIG_FILE, HISTORY_FILE, RETRIEVAL_FILE, TENSORBOARD_FOLDER)
 # What may change between a run and its continuation without changing what is learnt.
 _FREE_SETTINGS = ("output", "resume", "max_minutes", "patience", "device", "compile")
+_FREE_DATA_SETTINGS = ("cache", "threads")
 
 
 class RunFolder:
@@ -52,9 +64,11 @@ class RunFolder:
 
     Args:
         start: Provenance of the weights that the run starts from.
+        writes: Whether this is the process that writes.
 
     Raises:
-        OutputError: If there is a run in the folder that is not to be resumed, or something else.
+        OutputError: If a run lies in the folder that is not to be resumed, or something else.
+        TrainingError: If what is to be resumed is not there, damaged, or has other settings.
     """
 
     def __init__(self, config: TrainConfig, start: dict[str, Any], writes: bool) -> None:
@@ -62,32 +76,43 @@ class RunFolder:
         self._start = start
         self._writes = writes
         self._scalars: ScalarLog | None = None
+        self._warned_of_page = False
         everything = json.loads(json.dumps(dataclasses.asdict(config), default=str))
         self.settings: dict[str, Any] = {
             name: value for name, value in everything.items() if name not in _FREE_SETTINGS
         }
-        if writes:
-            self._open(everything)
+        self.settings["data"] = {
+            name: value
+            for name, value in everything["data"].items()
+            if name not in _FREE_DATA_SETTINGS
+        }
+        # A run elsewhere takes the same file, so it names neither this folder nor its past.
+        self._shared_settings = {
+            name: value for name, value in everything.items() if name not in ("output", "resume")
+        }
+        self.saved: SavedState | None = None
+        if config.resume:
+            self.saved = read_state(config.output, self.settings)
+        else:
+            _require_free(config.output)
 
-    def _open(self, everything: dict[str, Any]) -> None:
+    def open(self) -> None:
+        """Make the folder and write the settings into it; once nothing can be wrong with them.
+
+        Raises:
+            OutputError: If the folder cannot be written.
+        """
+        if not self._writes:
+            return
         folder = self._config.output
-        if not self._config.resume and folder.exists():
-            if (folder / STATE_FILE).exists():
-                raise OutputError(
-                    f"{folder} holds a run: go on with it by --resume, or name another output"
-                )
-            if not folder.is_dir() or any(
-                path.name not in (CONFIG_FILE, HISTORY_FILE, TENSORBOARD_FOLDER)
-                for path in folder.iterdir()
-            ):
-                raise OutputError(f"{folder} holds something else: name another output")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / CONFIG_FILE).write_text(
-                yaml.safe_dump(everything, sort_keys=False), encoding="utf-8"
-            )
+            for left_over in folder.glob(".*.part"):  # of a run that was killed while it wrote
+                left_over.unlink()
         except OSError as error:
             raise OutputError(f"cannot write {folder}: {error.strerror}") from error
+        settings = yaml.safe_dump(self._shared_settings, sort_keys=False)
+        write_whole(folder / CONFIG_FILE, settings)
 
     @contextmanager
     def logs(self, first_epoch: int) -> Iterator[None]:
@@ -102,53 +127,101 @@ class RunFolder:
             finally:
                 self._scalars = None
 
-    def save_best(self, encoder: Encoder, epochs_done: int, figures: dict[str, float]) -> None:
-        """Keep the encoder as the best one."""
-        self._save(encoder, BEST_FILE, epochs_done, figures)
+    def commit(
+        self,
+        progress: Progress,
+        encoder: Encoder,
+        optimiser: torch.optim.Optimizer,
+        blended: Encoder,
+    ) -> None:
+        """Keep what an epoch reached, the state first: the rest can be written again from it.
 
-    def save_last(self, encoder: Encoder, epochs_done: int, figures: dict[str, float]) -> None:
-        """Keep the encoder as the last one."""
-        self._save(encoder, LAST_FILE, epochs_done, figures)
+        Raises:
+            OutputError: If something cannot be written; what was there before is intact.
+        """
+        if self._writes:
+            save_state(self._config.output, self.settings, progress, encoder, optimiser)
+        self.publish(progress, blended)
+
+    def publish(self, progress: Progress, blended: Encoder) -> None:
+        """Write what follows from the state: checkpoints, history, curves, a line.
+
+        Args:
+            blended: The encoder that is evaluated and saved.
+        """
+        if not self._writes:
+            return
+        self._save(blended, LAST_FILE, progress.epoch, progress.figures)
+        is_best = progress.best_epoch == progress.epoch
+        if is_best:
+            self._save(blended, BEST_FILE, progress.epoch, progress.best_figures)
+        if not progress.figures:
+            return
+        row: dict[str, float | int | bool] = {
+            "epoch": progress.epoch,
+            "epochs": self._config.epochs,
+            **progress.figures,
+        }
+        if is_best and progress.epoch:
+            row["is_best"] = True
+        append_epoch(self._config.output / HISTORY_FILE, row)
+        if self._scalars is not None:
+            self._scalars.epoch(progress.epoch, progress.figures)
+        sys.stderr.write(f"{epoch_line(row)}\n")
 
     def _save(
         self, encoder: Encoder, name: str, epochs_done: int, figures: dict[str, float]
     ) -> None:
-        if self._writes:
-            provenance = {
-                "method": _method_of(self._config),
-                "started_from": self._start,
-                "licence": self._start.get("licence", "as the weights started from"),
-                "settings": self.settings,
-                "epochs": epochs_done,
-                "figures": figures,
-                "toolkit_version": __version__,
-            }
-            save_checkpoint(encoder, self._config.output / name, provenance)
-
-    def report(self, epochs_done: int, figures: dict[str, float], is_best: bool) -> None:
-        """Add an epoch's figures to the history, to TensorBoard and to the terminal."""
-        if not self._writes:
-            return
-        row: dict[str, float | int | bool] = {"epoch": epochs_done, "epochs": self._config.epochs}
-        row.update(figures)
-        if is_best:
-            row["is_best"] = True
-        append_epoch(self._config.output / HISTORY_FILE, row)
-        if self._scalars is not None:
-            self._scalars.epoch(epochs_done, figures)
-        sys.stderr.write(f"{epoch_line(row)}\n")
+        provenance = {
+            "method": _method_of(self._config),
+            "started_from": self._start,
+            "licence": self._start.get("licence", "as the weights started from"),
+            "settings": self.settings,
+            "epochs": epochs_done,
+            "figures": figures,
+            "toolkit_version": __version__,
+        }
+        save_checkpoint(encoder, self._config.output / name, provenance)
 
     def show_retrieval(self, task: RetrievalTask, embedder: PoolEmbedder, epoch: int) -> None:
-        """Write the page of retrievals, and the same as a picture for TensorBoard."""
+        """Write the page of retrievals, and the same as a picture for TensorBoard.
+
+        Training is worth more than its pictures: what fails here is a warning.
+        """
         queries = embedder.shared(task.queries, "queries").features
         gallery = embedder.shared(task.gallery, "gallery").features
         seed = self._config.seed
-        write_retrieval_page(
-            self._config.output / RETRIEVAL_FILE, task, queries, gallery, seed=seed
+        page = self._config.output / RETRIEVAL_FILE
+        note = f"{self._config.output.name}, epoch {epoch} of {self._config.epochs}"
+        try:
+            write_retrieval_page(page, task, queries, gallery, seed=seed, note=note)
+            if self._scalars is not None:
+                sheet = retrieval_sheet(task, queries, gallery, seed=seed)
+                self._scalars.picture(epoch, "retrieval", sheet)
+        except (OutputError, SourceError) as error:
+            if not self._warned_of_page:
+                logger.warning("%s: training goes on, without its page of retrievals", error)
+            self._warned_of_page = True
+
+
+def _require_free(folder: Path) -> None:
+    """Only what a run left that has finished no epoch may be written over."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is a file: name another output")
+    if has_trained(folder):
+        raise OutputError(
+            f"{folder} holds a run: go on with it by --resume, or name another output"
         )
-        if self._scalars is not None:
-            sheet = retrieval_sheet(task, queries, gallery, seed=seed)
-            self._scalars.picture(epoch, "retrieval", sheet)
+    began = (folder / STATE_FILE).exists()
+    foreign = sorted(
+        path.name
+        for path in folder.iterdir()
+        if not began and path.name not in _BEFORE_STATE and not path.name.endswith(".part")
+    )
+    if foreign:
+        raise OutputError(f"{folder} holds something else ({foreign[0]}): name another output")
 
 
 def _method_of(config: TrainConfig) -> str:

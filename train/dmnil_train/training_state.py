@@ -1,4 +1,8 @@
-"""A run's state on disk, one file: enough to go on as if it had never been stopped."""
+"""A run's state on disk, one file: enough to go on as if it had never been stopped.
+
+Nothing else that a run leaves behind is needed to go on, but for its best checkpoint; all of it
+follows from the state, is written after it, and once more on resuming.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from edge_runtime.contract.errors import OutputError, TrainingError
 STATE_FILE = "state.safetensors"
 _HEADER_KEY = "dmnil_training_state"
 _SCHEMA_VERSION = 1
+_ADVICE = "start there from its last.safetensors by --weights"
 
 
 @dataclass
@@ -31,7 +36,9 @@ class Progress:
         best_figures: What was measured then.
         without_gain: Evaluations since then.
         loss_scale: Of fp16 training.
-        previous_labels: Label of every drone image in the last epoch that found clusters.
+        figures: What was measured in the last epoch.
+        clusters: Of each view that was clustered, every image's label in the last epoch that
+            found clusters.
     """
 
     epoch: int = 0
@@ -40,7 +47,34 @@ class Progress:
     best_figures: dict[str, float] = field(default_factory=dict)
     without_gain: int = 0
     loss_scale: dict[str, Any] = field(default_factory=dict)
-    previous_labels: list[int] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    clusters: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A state as it was read; `restore` brings it back to life."""
+
+    path: Path
+    progress: Progress
+    weights: dict[str, Tensor]
+    moments: dict[str, Any]
+
+    def restore(self, encoder: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
+        """Bring a run's encoder and optimiser back, and tell where it stood.
+
+        Raises:
+            TrainingError: If the state is of another network.
+        """
+        try:
+            encoder.load_state_dict(self.weights)
+            optimiser.load_state_dict(self.moments)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise TrainingError(
+                f"{self.path} does not fit this encoder: give the weights that the run started "
+                "from, or another output"
+            ) from error
+        return self.progress
 
 
 def save_state(
@@ -77,7 +111,10 @@ def save_state(
     path = folder / STATE_FILE
     staging = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        staging.write_bytes(content)
+        with staging.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave the new name on no content
         staging.replace(path)
     except OSError as error:
         raise OutputError(
@@ -88,13 +125,8 @@ def save_state(
         staging.unlink(missing_ok=True)
 
 
-def load_state(
-    folder: Path,
-    config: dict[str, Any],
-    encoder: nn.Module,
-    optimiser: torch.optim.Optimizer,
-) -> Progress:
-    """Bring a run's encoder and optimiser back, and tell where it stood.
+def read_state(folder: Path, config: dict[str, Any]) -> SavedState:
+    """A run's state, to be gone on from with the same settings.
 
     Raises:
         TrainingError: If there is none, it is damaged, or belongs to other settings.
@@ -106,11 +138,20 @@ def load_state(
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[_HEADER_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        progress = Progress(**header["progress"])
-        saved_config = dict(header["config"])
-        moments = _moments(tensors, header["optimiser"])
+        version = header["schema_version"]
+        if version == _SCHEMA_VERSION:
+            saved_config = dict(header["config"])
+            progress = Progress(**header["progress"])
+            moments = _moments(tensors, header["optimiser"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise TrainingError(f"{path} cannot be read ({error}): start anew elsewhere") from error
+        raise TrainingError(
+            f"{path} is damaged ({error}): name another output, and {_ADVICE}"
+        ) from error
+    if version != _SCHEMA_VERSION:
+        raise TrainingError(
+            f"{path} has schema version {version}, this release reads {_SCHEMA_VERSION}: name "
+            f"another output, and {_ADVICE}"
+        )
     differing = sorted(_differing(saved_config, config))
     if differing:
         raise TrainingError(
@@ -122,12 +163,20 @@ def load_state(
         for name, value in tensors.items()
         if name.startswith("encoder.")
     }
+    return SavedState(path, progress, weights, moments)
+
+
+def has_trained(folder: Path) -> bool:
+    """Whether a run that has finished an epoch lies there; one that cannot be read counts."""
+    path = folder / STATE_FILE
+    if not path.is_file():
+        return False
     try:
-        encoder.load_state_dict(weights)
-        optimiser.load_state_dict(moments)
-    except (RuntimeError, ValueError) as error:
-        raise TrainingError(f"{path} does not fit this encoder: start anew elsewhere") from error
-    return progress
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_HEADER_KEY])
+        return bool(header["progress"]["epoch"] > 0)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return True
 
 
 def _moments(tensors: dict[str, Tensor], header: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +191,7 @@ def _moments(tensors: dict[str, Tensor], header: dict[str, Any]) -> dict[str, An
 
 
 def _differing(saved: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of settings that differ."""
+    """Dotted names of settings that differ; values are as JSON has them."""
     names: list[str] = []
     for name in saved.keys() | given.keys():
         before, now = saved.get(name), given.get(name)
