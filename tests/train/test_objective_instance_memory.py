@@ -33,19 +33,19 @@ def test_a_longer_feature_moves_its_row_further() -> None:
 
 
 def test_neighbours_are_those_near_the_best_similarity() -> None:
-    # Best 0.8 in the first column: above 0.72. Best 1.0 in the second: above 0.9.
-    similarities = torch.tensor([[0.8, 0.95], [0.73, 1.0], [0.71, 0.9], [-0.8, 0.0]])
-    expected = [[True, True], [True, True], [False, False], [False, False]]
+    # Best 0.8 in the first line: above 0.72. Best 1.0 in the second: above 0.9.
+    similarities = torch.tensor([[0.8, 0.73, 0.71, -0.8], [0.95, 1.0, 0.9, 0.0]])
+    expected = [[True, True, False, False], [True, True, False, False]]
     assert neighbours(similarities).tolist() == expected
 
 
 def test_nothing_is_a_neighbour_where_even_the_best_row_points_away() -> None:
-    assert not neighbours(torch.tensor([[-0.1], [-0.5]])).any()
+    assert not neighbours(torch.tensor([[-0.1, -0.5]])).any()
 
 
 def test_similarities_are_cosines_with_every_row() -> None:
     memory = InstanceMemory(torch.tensor([[0.6, 0.8], [1.0, 0.0], [0.0, -1.0]]))
     similarities = memory.similarities(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    torch.testing.assert_close(similarities, torch.tensor([[0.6, 0.8], [1.0, 0.0], [0.0, -1.0]]))
+    torch.testing.assert_close(similarities, torch.tensor([[0.6, 1.0, 0.0], [0.8, 0.0, -1.0]]))
     assert nearest(similarities, 2).tolist() == [[1, 0], [0, 1]]
     assert nearest(similarities, 10).shape == (2, 3)

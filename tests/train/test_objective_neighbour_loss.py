@@ -14,7 +14,7 @@ def by_definition(
     queries: Tensor, rows: Tensor, is_neighbour: Tensor, temperature: float, floor: float
 ) -> Tensor:
     losses = []
-    for query, found in zip(queries, is_neighbour.T, strict=True):
+    for query, found in zip(queries, is_neighbour, strict=True):
         p = torch.softmax(rows @ query / temperature, dim=0).clamp_min(floor)
         losses.append(-p[found].log().sum() / (found.sum() + 1))
     return torch.stack(losses).mean()
@@ -24,7 +24,7 @@ def some_case(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tenso
     torch.manual_seed(5)
     queries = functional.normalize(torch.randn(6, 5, dtype=dtype), dim=1)
     rows = functional.normalize(torch.randn(30, 5, dtype=dtype), dim=1)
-    return queries.requires_grad_(), rows, torch.rand(30, 6) > 0.7
+    return queries.requires_grad_(), rows, torch.rand(6, 30) > 0.7
 
 
 # A floor of 1e-3 clamps many of these neighbours, one of 1e-30 none.
@@ -47,25 +47,39 @@ def test_the_gradient_is_that_of_finite_differences(floor: float) -> None:
     )
 
 
+def test_single_precision_loses_no_more_than_its_own_rounding() -> None:
+    torch.manual_seed(6)
+    rows = functional.normalize(torch.randn(9_000, 96, dtype=torch.float64), dim=1)
+    queries = functional.normalize(rows[::300] + 0.05 * torch.randn(30, 96), dim=1)
+    is_neighbour = rows[::300] @ rows.T > 0.3
+    (slope,), (expected_slope,) = (
+        torch.autograd.grad(neighbour_loss(q, rows.to(q.dtype), is_neighbour), q)
+        for q in (queries.float().requires_grad_(), queries.requires_grad_())
+    )
+    error = (slope - expected_slope).norm() / expected_slope.norm()
+    assert error < 1e-6
+
+
 def test_a_neighbour_below_the_floor_costs_a_constant_and_pulls_nothing() -> None:
     rows = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     query = torch.tensor([[0.8, 0.6]], requires_grad=True)
-    loss = neighbour_loss(query, rows, torch.tensor([[False], [True]]), None, 0.05, 1e-8)
+    loss = neighbour_loss(query, rows, torch.tensor([[False, True]]), None, 0.05, 1e-8)
     loss.backward()
     assert loss.item() == pytest.approx(-math.log(1e-8) / 2)
     assert torch.equal(query.grad, torch.zeros(1, 2))
 
 
-def test_queries_of_one_image_share_a_column() -> None:
+def test_queries_of_one_image_share_a_line() -> None:
     queries, rows, is_neighbour = some_case()
-    column = torch.tensor([1, 0, 1, 1, 0, 5])
-    shared = neighbour_loss(queries, rows, is_neighbour, column)
-    apart = neighbour_loss(queries, rows, is_neighbour[:, column])
+    line = torch.tensor([1, 0, 1, 1, 0, 5])
+    shared = neighbour_loss(queries, rows, is_neighbour, line)
+    apart = neighbour_loss(queries, rows, is_neighbour[line])
     torch.testing.assert_close(shared, apart)
 
 
-def test_a_query_without_neighbours_costs_nothing() -> None:
-    queries, rows, is_neighbour = some_case()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_query_without_neighbours_costs_nothing(dtype: torch.dtype) -> None:
+    queries, rows, is_neighbour = some_case(dtype)
     loss = neighbour_loss(queries, rows, torch.zeros_like(is_neighbour))
     loss.backward()
     assert loss.item() == 0.0

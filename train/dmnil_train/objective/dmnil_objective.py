@@ -108,8 +108,8 @@ def _cross_view_terms(
         terms["cross_view"] = stage.cross_view * loss
     if stage.consistency > 0.0:
         nearest_rows = nearest(similarities, config.consistency_neighbours)
-        if learner.column is not None:
-            nearest_rows = nearest_rows[learner.column]
+        if learner.line is not None:
+            nearest_rows = nearest_rows[learner.line]
         terms["consistency"] = stage.consistency * neighbour_consistency(
             learner.queries, other.rows, nearest_rows, config.temperature
         )
@@ -131,10 +131,10 @@ class _Half:
         self.instances = memories.instances
         self.labels = batch.labels
         self.queries = unit_length(batch.features.to(memories.instances.rows.dtype))
-        self.images, self.column = _distinct(batch.indexes)
+        self.images, self.line = _distinct(batch.indexes)
 
     def similarities(self, to: InstanceMemory) -> Tensor:
-        """Cosines (N, U) of a memory's rows with the stored rows of the batch's images."""
+        """Cosines (U, N) of the stored rows of the batch's images with a memory's rows."""
         return to.similarities(self.instances.rows[self.images])
 
     def neighbour_loss(
@@ -145,7 +145,7 @@ class _Half:
             self.queries,
             memory.rows,
             neighbours(similarities, config.neighbour_ratio),
-            self.column,
+            self.line,
             config.temperature,
             config.probability_floor,
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from dmnil_train.encoder.heads import unit_length
 from dmnil_train.objective.precision import without_autocast
+from dmnil_train.objective.row_products import row_products
 from dmnil_train.objective.running_update import follow_in_batch_order
 
 
@@ -38,25 +38,21 @@ class InstanceMemory(nn.Module):
         """Moves the rows of (B,) images towards their (B, D) features before normalisation."""
         follow_in_batch_order(self.rows, features, indexes, self.momentum)
 
-    @torch.no_grad()
     def similarities(self, vectors: Tensor) -> Tensor:
-        """Cosines (N, U) of all rows with (U, D) unit-length vectors.
-
-        Rows come first because a tall product is half as fast again on a CPU as a wide one.
-        """
+        """Cosines (U, N) of (U, D) unit-length vectors with all rows, without gradient."""
         with without_autocast(vectors):
-            return self.rows @ vectors.to(self.rows.dtype).T
+            return row_products(vectors.to(self.rows.dtype), self.rows)
 
 
 def neighbours(similarities: Tensor, ratio: float = 0.9) -> Tensor:
-    """Which rows are more similar than `ratio` times the most similar one is, (N, U) boolean.
+    """Which rows are more similar than `ratio` times the most similar one is, (U, N) boolean.
 
     Args:
-        similarities: (N, U) as `InstanceMemory.similarities` returns them.
+        similarities: (U, N) as `InstanceMemory.similarities` returns them.
     """
-    return similarities > ratio * similarities.amax(dim=0)
+    return similarities > ratio * similarities.amax(dim=1, keepdim=True)
 
 
 def nearest(similarities: Tensor, count: int) -> Tensor:
     """The `count` most similar rows, (U, count), or all where there are fewer."""
-    return similarities.T.topk(min(count, len(similarities)), dim=1).indices
+    return similarities.topk(min(count, similarities.shape[1]), dim=1).indices

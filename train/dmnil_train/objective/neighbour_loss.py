@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from dmnil_train.objective.precision import without_autocast
+from dmnil_train.objective.row_products import row_products, row_sums, softmax_over_rows
 
 
 def neighbour_loss(
     queries: Tensor,
     rows: Tensor,
     is_neighbour: Tensor,
-    column: Tensor | None = None,
+    line: Tensor | None = None,
     temperature: float = 0.05,
     probability_floor: float = 1e-8,
 ) -> Tensor:
@@ -27,14 +28,18 @@ def neighbour_loss(
     Args:
         queries: (B, D) unit length.
         rows: (N, D) unit length.
-        is_neighbour: (N, U) boolean, a column for each distinct image of the batch.
-        column: (B,) which column of `is_neighbour` holds each query's neighbours; None if they
-            come in the queries' order.
+        is_neighbour: (U, N) boolean, a line for each distinct image of the batch.
+        line: (B,) which line of `is_neighbour` holds each query's neighbours; None if they come
+            in the queries' order.
     """
+    near = is_neighbour.any(dim=0).nonzero().squeeze(1)
+    is_neighbour = is_neighbour[:, near]
+    if line is not None:
+        is_neighbour = is_neighbour[line]
     with without_autocast(queries):
         scaled = queries.to(rows.dtype) / temperature
         loss: Tensor = _NeighbourLoss.apply(  # type: ignore[no-untyped-call]
-            scaled, rows, is_neighbour, column, math.log(probability_floor)
+            scaled, rows, rows[near], is_neighbour, math.log(probability_floor)
         )
     return loss
 
@@ -42,9 +47,9 @@ def neighbour_loss(
 class _NeighbourLoss(torch.autograd.Function):
     """The loss and, in the same pass, its exact gradient with respect to the queries.
 
-    With z = rows . query, n neighbours of which the k in K are not clamped, and
-    p = softmax(z): dL/dz = (k p - [in K]) / (n + 1). Taken at once, no (N, B) matrix has to be kept
-    until the backward pass, and no more than two of floats exist at a time.
+    With z = rows . query, n neighbours of which the k in K are not clamped, and p = softmax(z):
+    dL/dz = (k p - [in K]) / (n + 1). The first part is the mean row under p; the second touches
+    only the R rows that are some query's neighbour. No (B, N) matrix comes into being.
     """
 
     @staticmethod
@@ -52,31 +57,22 @@ class _NeighbourLoss(torch.autograd.Function):
         ctx: Any,
         scaled_queries: Tensor,
         rows: Tensor,
+        near_rows: Tensor,
         is_neighbour: Tensor,
-        column: Tensor | None,
         log_floor: float,
     ) -> Tensor:
-        log_p = rows @ scaled_queries.T
-        log_p -= log_p.logsumexp(dim=0)
-        if column is not None:
-            is_neighbour = is_neighbour[:, column]
+        log_normaliser, mean_row = softmax_over_rows(scaled_queries, rows)
+        log_p = row_products(scaled_queries, near_rows) - log_normaliser[:, None]
         kept = is_neighbour & (log_p > log_floor)
-        found, unclamped = _count(is_neighbour), _count(kept)
-        kept_log_p = torch.where(kept, log_p, 0.0).sum(dim=0)
+        found, unclamped = is_neighbour.sum(dim=1), kept.sum(dim=1)
+        kept_log_p = torch.where(kept, log_p, 0.0).sum(dim=1)
         scale = 1.0 / ((found + 1) * len(scaled_queries)).to(log_p.dtype)
         loss = -((kept_log_p + (found - unclamped) * log_floor) * scale).sum()
-        if ctx.needs_input_grad[0]:
-            slope = log_p.exp_().mul_(unclamped * scale)
-            slope -= torch.where(kept, scale, 0.0)
-            ctx.save_for_backward(slope.T @ rows)
+        pull = unclamped[:, None] * mean_row - row_sums(kept.to(log_p.dtype), near_rows)
+        ctx.save_for_backward(scale[:, None] * pull)
         return loss
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         (slope,) = ctx.saved_tensors
         return gradient * slope, None, None, None, None
-
-
-def _count(flags: Tensor) -> Tensor:
-    # Several times faster than a sum of 64-bit integers.
-    return flags.sum(dim=0, dtype=torch.int32)
