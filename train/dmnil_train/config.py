@@ -44,6 +44,10 @@ class PseudoLabelConfig:
     def __post_init__(self) -> None:
         if min(self.k1, self.k2, self.min_samples) < 1:
             raise ConfigError("pseudo_labels: k1, k2 and min_samples must be at least 1")
+        if self.k2 > self.k1:
+            raise ConfigError(
+                f"pseudo_labels.k2 must be at most k1, is {self.k2} where k1 is {self.k1}"
+            )
         for name in ("drone_eps", "satellite_eps"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ConfigError(
@@ -193,7 +197,8 @@ class TrainConfig:
         epochs: Rounds of labels, memories and steps.
         iterations: Steps of an epoch.
         mirrored_features: Cluster the mean of an image's and its mirror's features.
-        evaluate_every: Epochs between evaluations, where there is something to evaluate.
+        evaluate_every: Epochs between evaluations on the layout's first task, where there is one;
+            `dmnil-train evaluate` scores them all.
         patience: Evaluations without a better score after which the run ends; 0 never.
         max_minutes: End before an epoch that would run past this; 0 never.
         seed: Seed of everything random.

@@ -135,7 +135,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
     def judge(epochs_done: int, figures: dict[str, float]) -> None:
         scores = None
         if processes.is_first:
-            scores = _evaluated(blend.encoder(), tasks, config, folder, epochs_done)
+            scores = _evaluated(blend.encoder(), tasks[0], config, folder, epochs_done)
         figures.update(processes.from_first(scores))
         progress.without_gain += 1
         if figures["recall_at_1"] > progress.best_score:
@@ -310,7 +310,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                         terms["cross_view_tiles"] = term.detach()
                     if not processes.gathered(torch.isfinite(total.detach())[None]).all():
                         named = ", ".join(f"{name} {term.item():g}" for name, term in terms.items())
-                        raise _diverged(config, f"epoch {epoch + 1}, step {step + 1} ({named})")
+                        raise _diverged(config, f"in epoch {epoch + 1}, step {step + 1} ({named})")
                     optimiser.zero_grad(set_to_none=True)
                     scaler.scale(total).backward()
                     scaler.step(optimiser)
@@ -329,7 +329,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
             with torch.inference_mode():
                 features = half(satellite.clean(np.arange(min(len(satellite), _PROBED_IMAGES))))
             if not torch.isfinite(features).all():
-                raise _diverged(config, f"the last step of epoch {epoch + 1}")
+                raise _diverged(config, f"after the last step of epoch {epoch + 1}")
             means = processes.mean(torch.stack(list(sums.values()))) / config.iterations
             figures.update(zip(sums, means.tolist(), strict=True))
             figures["learning_rate"] = rate
@@ -426,29 +426,22 @@ def _batches(
 
 
 def _evaluated(
-    encoder: Encoder,
-    tasks: list[RetrievalTask],
-    config: TrainConfig,
-    folder: RunFolder,
-    epochs_done: int,
+    encoder: Encoder, task: RetrievalTask, config: TrainConfig, folder: RunFolder, epochs_done: int
 ) -> dict[str, float]:
-    """Scores of every task, the first one's under plain names; its retrievals go on the page."""
-    options = EmbeddingOptions(config.feature_batch)
-    embedder = PoolEmbedder(TorchEncoder(encoder), options)
-    scores = evaluate_with(embedder, tasks)
-    figures: dict[str, float] = {}
-    for number, result in enumerate(scores):
-        prefix = "" if number == 0 else f"{result.task} "
-        figures[f"{prefix}recall_at_1"] = result.retrieval.recall_at_1
-        figures[f"{prefix}recall_at_5"] = result.retrieval.recall_at_5
-        figures[f"{prefix}average_precision"] = result.retrieval.average_precision
-    folder.show_retrieval(tasks[0], embedder, epochs_done)
-    return figures
+    """Scores of a task, whose retrievals go on the page."""
+    embedder = PoolEmbedder(TorchEncoder(encoder), EmbeddingOptions(config.feature_batch))
+    [result] = evaluate_with(embedder, [task])
+    folder.show_retrieval(task, embedder, epochs_done)
+    return {
+        "recall_at_1": result.retrieval.recall_at_1,
+        "recall_at_5": result.retrieval.recall_at_5,
+        "average_precision": result.retrieval.average_precision,
+    }
 
 
 def _diverged(config: TrainConfig, where: str) -> TrainingError:
     return TrainingError(
-        f"the loss is not finite in {where}: lower optimiser.learning_rate; what was saved in "
+        f"the loss is no longer finite {where}: lower optimiser.learning_rate; what was saved in "
         f"{config.output} before is intact"
     )
 
