@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-import yaml
 
 from edge_runtime.contract.artefact import (
     MANIFEST_NAME,
@@ -27,43 +26,20 @@ from edge_runtime.contract.errors import BundleError, ConfigError, SourceError, 
 from edge_runtime.contract.fix import Fix
 from edge_runtime.contract.region_map import load_region_map
 from edge_runtime.engines import open_engine
-from edge_runtime.localize.camera import PinholeCamera
+from edge_runtime.flight_camera import CameraConfig, open_flight_camera
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.outputs.fix_log import GEOJSON_NAME, FixLog, write_geojson
 from edge_runtime.outputs.track_picture import draw_track, read_preview
 from edge_runtime.progress import progress_bar
-from edge_runtime.sources.frame import Frame
 from edge_runtime.sources.open import open_source
-from edge_runtime.telemetry.log import TelemetryLog, TelemetrySample
-from edge_runtime.telemetry.open import open_telemetry
 from edge_runtime.telemetry.truth import read_truth
 
 FLIGHT_KIND = "flight log"
 FLIGHT_SCHEMA_VERSION = 1
 TRACK_PICTURE_NAME = "track.png"
 SUMMARY_NAME = "summary.json"
-CAMERA_FILE_NAME = "camera.yaml"
 _QUIET_S = 1.0
-
-
-@dataclass(frozen=True)
-class CameraConfig:
-    """The camera's lens and how it is mounted."""
-
-    focal_length_35mm: float | None = None
-    """Full-frame equivalent focal length in mm; else camera.yaml or the telemetry tells."""
-    pitch_deg: float | None = None
-    """Camera pitch where the telemetry has none; -90 looks straight down."""
-    heading_offset_deg: float = 0.0
-    """Added to the telemetry's heading: a camera mounted turned to the right is positive."""
-    pitch_offset_deg: float = 0.0
-    """Added to the telemetry's pitch: a camera mounted looking further up is positive."""
-
-    def __post_init__(self) -> None:
-        angles_deg = (self.pitch_deg or 0.0, self.heading_offset_deg, self.pitch_offset_deg)
-        if not np.isfinite(angles_deg).all():
-            raise ConfigError(f"the camera's angles must be finite degrees: {angles_deg}")
 
 
 @dataclass(frozen=True)
@@ -154,13 +130,8 @@ def fly(config: FlightConfig) -> FlightReport:
     region_map.require_encoder(bundle)
     read_preview(region_map)  # what cannot be drawn at the end should not be flown for
     truth = None if config.truth is None else read_truth(config.truth)
-    telemetry = open_telemetry(config.telemetry, config.camera.pitch_deg)
-    if config.telemetry_offset_s and (telemetry.by_frame_name or telemetry.by_frame_number):
-        raise ConfigError(
-            f"telemetry_offset_s shifts a clock, but {config.telemetry} is joined by frames"
-        )
+    flight_camera = open_flight_camera(config.telemetry, config.camera, config.telemetry_offset_s)
     source = open_source(config.frames, config.every_s)
-    focal_px_per_width = _focal_px_per_width(config, telemetry)
     engine = open_engine(bundle, config.precision, config.engine, config.threads)
     localiser: Localiser | None = None
     fixes: list[Fix] = []
@@ -182,7 +153,7 @@ def fly(config: FlightConfig) -> FlightReport:
                 if frame.image is None:
                     undecodable += 1
                     continue
-                sample = _telemetry_of(frame, telemetry, config)
+                sample = flight_camera.sample_of(frame)
                 if sample is None:
                     without_telemetry += 1
                     continue
@@ -192,12 +163,11 @@ def fly(config: FlightConfig) -> FlightReport:
                 if localiser is None:
                     first_shape = frame.image.shape
                     height, width = frame.image.shape[:2]
-                    camera = PinholeCamera(width, height, focal_px_per_width * width)
                     localiser = Localiser(
                         engine,
                         region_map,
                         bundle.input_width,
-                        camera,
+                        flight_camera.camera_for(width, height),
                         config.localiser,
                         config.prior,
                     )
@@ -245,63 +215,6 @@ def _kept_until_written() -> Iterator[list[Exception]]:
         yield failures
     except Exception as error:  # noqa: BLE001 - raised again once the flight is written
         failures.append(error)
-
-
-def _telemetry_of(
-    frame: Frame, telemetry: TelemetryLog, config: FlightConfig
-) -> TelemetrySample | None:
-    """A frame's telemetry by its name, else its number, else its time; mounting added."""
-    sample = telemetry.named(frame.name)
-    if sample is None and frame.number is not None:
-        sample = telemetry.numbered(frame.number)
-    if sample is None and frame.time_s is not None:
-        sample = telemetry.at(frame.time_s + config.telemetry_offset_s)
-    if sample is None:
-        return None
-    return TelemetrySample(
-        time_s=sample.time_s,
-        height_m=sample.height_m,
-        heading_deg=(sample.heading_deg + config.camera.heading_offset_deg) % 360.0,
-        pitch_deg=sample.pitch_deg + config.camera.pitch_offset_deg,
-        roll_deg=sample.roll_deg,
-    )
-
-
-def _focal_px_per_width(config: FlightConfig, telemetry: TelemetryLog) -> float:
-    """Focal length as a share of the picture's width, from the first that tells."""
-    camera_file = config.telemetry.parent / CAMERA_FILE_NAME
-    equivalent_mm = config.camera.focal_length_35mm
-    if equivalent_mm is None and camera_file.is_file():
-        return _read_camera_file(camera_file)
-    if equivalent_mm is None:
-        equivalent_mm = telemetry.focal_length_35mm
-    if equivalent_mm is None:
-        raise ConfigError(
-            f"the lens is unknown: give --camera.focal_length_35mm, or put a {CAMERA_FILE_NAME} "
-            f"with image_width and focal_px beside {config.telemetry}"
-        )
-    return PinholeCamera.from_equivalent_focal_length(1, 1, equivalent_mm).focal_px
-
-
-def _read_camera_file(path: Path) -> float:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        camera = PinholeCamera(
-            int(values["image_width"]), int(values["image_height"]), float(values["focal_px"])
-        )
-    except (
-        OSError,
-        ConfigError,
-        yaml.YAMLError,
-        KeyError,
-        TypeError,
-        ValueError,
-        OverflowError,
-    ) as error:
-        raise ConfigError(
-            f"{path} needs image_width, image_height and focal_px: {' '.join(str(error).split())}"
-        ) from error
-    return camera.focal_px / camera.width
 
 
 def _nothing_flown(

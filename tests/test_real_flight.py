@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dmnil_maps.build import BuildConfig, build_map
-from edge_runtime.flight import CameraConfig, FlightConfig, fly
+from edge_runtime.flight import FlightConfig, fly
+from edge_runtime.flight_camera import CameraConfig
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.outputs.fix_log import read_fixes
 from edge_runtime.sample_flight import SAMPLE_ENCODER, SAMPLE_MAP

@@ -23,7 +23,8 @@ from edge_runtime.contract.errors import (
     SourceError,
     TelemetryError,
 )
-from edge_runtime.flight import CameraConfig, FlightConfig, FlightReport, fly
+from edge_runtime.flight import FlightConfig, FlightReport, fly
+from edge_runtime.flight_camera import CameraConfig
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.outputs.fix_log import read_fixes
 from edge_runtime.telemetry.log import TelemetrySample

@@ -10,7 +10,7 @@ import pytest
 
 from dmnil_train.data.config import DataConfig
 from dmnil_train.data.layouts import open_retrieval_tasks, open_training_data
-from edge_runtime.flight import CameraConfig
+from edge_runtime.flight_camera import CameraConfig
 
 ARIEL = Path(__file__).parents[3] / "shared" / "flights" / "ariel"
 

@@ -24,7 +24,7 @@ from edge_runtime.contract.errors import (
     TelemetryError,
 )
 from edge_runtime.contract.geodesy import LocalFrame
-from edge_runtime.flight import CameraConfig
+from edge_runtime.flight_camera import CameraConfig
 from edge_runtime.localize.camera import CameraAttitude, PinholeCamera, centre_ground_point
 from edge_runtime.localize.rectify import choose_window, rectify
 from tests.maps.conftest import Ground, raster_grid, write_imagery

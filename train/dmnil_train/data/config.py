@@ -12,7 +12,7 @@ import numpy as np
 from dmnil_train.data.sues200 import HEIGHTS_M
 from dmnil_train.data.university1652 import DroneView, SatelliteView
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.flight import CameraConfig
+from edge_runtime.flight_camera import CameraConfig
 from edge_runtime.localize.quality import QualityConfig
 
 Layout = Literal["university1652", "sues200", "denseuav", "region"]

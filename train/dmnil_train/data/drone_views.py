@@ -14,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dmnil_train.data.config import DataConfig
-from dmnil_train.data.flight_camera import FlightCamera, open_flight_camera
 from dmnil_train.data.picture_cache import PictureWriter, cached_pictures
 from dmnil_train.data.picture_files import fingerprint_of, pictures_in, quiet_decoder
 from dmnil_train.data.pool import PreparedPool
 from dmnil_train.data.prepare import LARGEST_UNREADABLE_SHARE, stored_size, too_many_unreadable
 from dmnil_train.data.resize import centre_crop, resized
 from edge_runtime.contract.errors import ConfigError, SourceError, TelemetryError
-from edge_runtime.flight import CAMERA_FILE_NAME
+from edge_runtime.flight_camera import CAMERA_FILE_NAME, FlightCamera, open_flight_camera
 from edge_runtime.localize.camera import CameraAttitude, centre_ground_point
 from edge_runtime.localize.quality import QualityConfig, picture_fault, pose_fault
 from edge_runtime.localize.rectify import GroundWindow, choose_window, rectify

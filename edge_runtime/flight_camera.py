@@ -1,18 +1,39 @@
-"""What a flight's camera and telemetry say about its frames, as the runtime reads them."""
+"""A flight's lens and mounting, and what its telemetry says about each frame."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.flight import CAMERA_FILE_NAME, CameraConfig
 from edge_runtime.localize.camera import PinholeCamera
 from edge_runtime.sources.frame import Frame
 from edge_runtime.telemetry.log import TelemetryLog, TelemetrySample
 from edge_runtime.telemetry.open import open_telemetry
+
+CAMERA_FILE_NAME = "camera.yaml"
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """The camera's lens and how it is mounted."""
+
+    focal_length_35mm: float | None = None
+    """Full-frame equivalent focal length in mm; else camera.yaml or the telemetry tells."""
+    pitch_deg: float | None = None
+    """Camera pitch where the telemetry has none; -90 looks straight down."""
+    heading_offset_deg: float = 0.0
+    """Added to the telemetry's heading: a camera mounted turned to the right is positive."""
+    pitch_offset_deg: float = 0.0
+    """Added to the telemetry's pitch: a camera mounted looking further up is positive."""
+
+    def __post_init__(self) -> None:
+        angles_deg = (self.pitch_deg or 0.0, self.heading_offset_deg, self.pitch_offset_deg)
+        if not np.isfinite(angles_deg).all():
+            raise ConfigError(f"the camera's angles must be finite degrees: {angles_deg}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,7 @@ def _focal_px_per_width(path: Path, telemetry: TelemetryLog, config: CameraConfi
         equivalent_mm = telemetry.focal_length_35mm
     if equivalent_mm is None:
         raise ConfigError(
-            f"the lens is unknown: give camera.focal_length_35mm, or put a {CAMERA_FILE_NAME} "
+            f"the lens is unknown: give --camera.focal_length_35mm, or put a {CAMERA_FILE_NAME} "
             f"with image_width, image_height and focal_px beside {path}"
         )
     return PinholeCamera.from_equivalent_focal_length(1, 1, equivalent_mm).focal_px
@@ -90,7 +111,15 @@ def _read_camera_file(path: Path) -> float:
         camera = PinholeCamera(
             int(values["image_width"]), int(values["image_height"]), float(values["focal_px"])
         )
-    except (OSError, ConfigError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (
+        OSError,
+        ConfigError,
+        yaml.YAMLError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ) as error:
         raise ConfigError(
             f"{path} needs image_width, image_height and focal_px: {' '.join(str(error).split())}"
         ) from error
