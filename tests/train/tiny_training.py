@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,13 @@ import cv2
 import numpy as np
 import torch
 
+from dmnil_train import loop
 from dmnil_train.config import TrainConfig
 from dmnil_train.data.config import DataConfig
-from dmnil_train.encoder.checkpoint import save_checkpoint
+from dmnil_train.encoder.checkpoint import load_checkpoint, save_checkpoint
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder
+from dmnil_train.run_folder import HISTORY_FILE, LAST_FILE
 
 SIDE = 32
 PLACES = 8
@@ -46,6 +51,13 @@ def write_tiny_university(folder: Path, places: int = PLACES, views: int = DRONE
         for kind in ("query_drone", "gallery_drone") if is_test else ("drone",):
             for view in range(views):
                 _draw(folder / part / kind / name / f"image-{view}.png", 0.7 * fields, rng)
+    return folder
+
+
+def write_tiny_start(folder: Path, places: int = PLACES, views: int = DRONE_VIEWS) -> Path:
+    """Write what `tiny_settings` names: the dataset, and weights to start from."""
+    write_tiny_university(folder / "u", places, views)
+    write_tiny_encoder_weights(folder / "start.safetensors")
     return folder
 
 
@@ -119,6 +131,36 @@ def config_of(settings: dict[str, Any]) -> TrainConfig:
     for group, values in nested.items():
         flat[group] = dataclasses.replace(getattr(config, group), **values)
     return dataclasses.replace(config, **flat)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: what is this small is only slower on more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def train_tiny(settings: dict[str, Any], **changed: Any) -> Path:
+    """Train by settings, some of them changed; returns the run's folder."""
+    config = config_of({**settings, **changed})
+    with one_thread():
+        loop.train(config)
+    return config.output
+
+
+def history_of(run: Path) -> list[dict[str, Any]]:
+    """A run's figures by epoch, without durations."""
+    rows: list[dict[str, Any]] = json.loads((run / HISTORY_FILE).read_text())["epochs"]
+    return [{name: row[name] for name in row if name != "duration_s"} for row in rows]
+
+
+def last_weights(run: Path) -> dict[str, torch.Tensor]:
+    """The weights that a run ended with, by name."""
+    return load_checkpoint(run / LAST_FILE).weights
 
 
 def arguments_of(settings: dict[str, Any]) -> list[str]:

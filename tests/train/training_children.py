@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import dmnil_train.training_state
-from dmnil_train import loop
+from dmnil_train import cli, loop
+from dmnil_train.processes import joined_processes
 from tests.train.tiny_training import config_of
 
 # Children are forked from a server that has imported everything and has no threads.
@@ -49,12 +53,20 @@ def train_until(settings: dict[str, Any], moment: Moment) -> int:
 
 def train_together(settings: dict[str, Any], count: int) -> list[int]:
     """Train with several processes, as torchrun starts them; returns their exit codes."""
+    return _exit_codes_of(_train_as_one_of, settings, count)
+
+
+def equalise_running_means(folder: Path, count: int) -> list[int]:
+    """Processes that saw different data write their running means, made equal, to RANK.npy."""
+    return _exit_codes_of(_equalise_as_one_of, folder, count)
+
+
+def _exit_codes_of(work: Callable[..., None], given: Any, count: int) -> list[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     children = [
-        _SERVER.Process(target=_train_as_one_of, args=(settings, rank, count, port))
-        for rank in range(count)
+        _SERVER.Process(target=work, args=(given, rank, count, port)) for rank in range(count)
     ]
     for child in children:
         child.start()
@@ -108,7 +120,7 @@ def _train_and_die(settings: dict[str, Any], moment: Moment) -> None:
     loop.train(config_of(settings))
 
 
-def _train_as_one_of(settings: dict[str, Any], rank: int, count: int, port: int) -> None:
+def _become(rank: int, count: int, port: int) -> None:
     torch.set_num_threads(1)
     os.environ.update(
         WORLD_SIZE=str(count),
@@ -117,6 +129,19 @@ def _train_as_one_of(settings: dict[str, Any], rank: int, count: int, port: int)
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
+
+
+def _equalise_as_one_of(folder: Path, rank: int, count: int, port: int) -> None:
+    _become(rank, count, port)
+    with joined_processes("cpu") as processes:
+        module = torch.nn.BatchNorm2d(2)
+        module(torch.full((2, 2, 1, 1), float(rank + 1)))
+        processes.equalise_buffers(module)
+    np.save(folder / f"{rank}.npy", module.running_mean.numpy())
+
+
+def _train_as_one_of(settings: dict[str, Any], rank: int, count: int, port: int) -> None:
+    _become(rank, count, port)
     logging.getLogger("torch").setLevel(logging.ERROR)
     real_build = loop.build_memories
     memories: list[torch.nn.Module] = []
@@ -135,3 +160,21 @@ def _train_as_one_of(settings: dict[str, Any], rank: int, count: int, port: int)
     loop.ClusterMemory = tile_memory  # type: ignore[misc, assignment]
     loop.train(config_of(settings))
     torch.save([m.state_dict() for m in memories], settings["output"] / f"memories-{rank}.pt")
+
+
+def train_on_small_disk(arguments: list[str], largest_file_bytes: int, errors: Path) -> int:
+    """Run the command where no file can grow beyond a size; returns its exit status."""
+    child = _SERVER.Process(
+        target=_main_on_small_disk, args=(arguments, largest_file_bytes, errors)
+    )
+    child.start()
+    child.join(PATIENCE_S)
+    return -1 if child.exitcode is None else child.exitcode
+
+
+def _main_on_small_disk(arguments: list[str], largest_file_bytes: int, errors: Path) -> None:
+    torch.set_num_threads(1)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, hard))
+    with errors.open("w") as sys.stderr:
+        sys.exit(cli.main(arguments))

@@ -31,7 +31,7 @@ class AugmentationConfig:
         blur: Share of images that are blurred.
         grey: Share of images without colour.
         erase: Share of images of which a rectangle is lost, as ground that a camera does not see.
-        shift: Largest move, as a share of the side.
+        shift: Largest move, as a share of the picture's side, margin included.
         rotation_deg: Largest turn to either side.
         smallest_scale: Smallest magnification.
         largest_scale: Largest magnification.

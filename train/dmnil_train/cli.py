@@ -44,7 +44,10 @@ def train(parser: ArgumentParser, recipe: str = DEFAULT_PRESET) -> Action:
         help=f"settings to start from: {', '.join(PRESETS)}",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder, NAME.run")
-    parser.add_class_arguments(TrainConfig, None, skip={"output"})
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run that lies in the output folder"
+    )
+    parser.add_class_arguments(TrainConfig, None, skip={"output", "resume"})
     parser.set_defaults(dict(preset(recipe)))
 
     def act(options: Any) -> None:
@@ -108,11 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _recipe(arguments: list[str]) -> str:
     """The preset that the arguments name; parsing needs its defaults before it starts."""
+    recipe = DEFAULT_PRESET
     for index, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name == _PRESET_FLAG:
-            return value if equals else "".join(arguments[index + 1 : index + 2])
-    return DEFAULT_PRESET
+            recipe = value if equals else "".join(arguments[index + 1 : index + 2])
+    return recipe
 
 
 @contextmanager
