@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import types
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 
 from dmnil_train import cli, loop, run_folder
 from dmnil_train.encoder.checkpoint import load_checkpoint, load_encoder
+from dmnil_train.inputs import FreshInputs
 from dmnil_train.reporting.scalars import ScalarLog
 from edge_runtime.contract.errors import OutputError
 from tests.train.tiny_training import (
@@ -160,6 +162,61 @@ def test_compile_compiles_the_trained_half(
 def test_other_ways_to_share_labels_run(settings: Settings, enhancement: str) -> None:
     rows = history_of(train_tiny({**settings, "pseudo_labels.enhancement": enhancement}))
     assert rows[-1]["epoch"] == 3
+
+
+def test_no_two_steps_vary_pictures_alike(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    real = FreshInputs.augmented
+
+    def augmented(inputs: FreshInputs, indexes: Any, seed: int) -> torch.Tensor:
+        seeds.append(seed)
+        return real(inputs, indexes, seed)
+
+    monkeypatch.setattr(FreshInputs, "augmented", augmented)
+    train_tiny(settings)
+    assert len(set(seeds)) == len(seeds) == 3 * settings["iterations"] * 2
+
+
+def test_the_shared_stage_begins_from_the_best(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[torch.Tensor] = []
+    real = loop.pool_features
+
+    def pool_features(half: torch.nn.Module, *others: Any) -> torch.Tensor:
+        starts.append(torch.cat([weights.detach().flatten() for weights in half.parameters()]))
+        return real(half, *others)
+
+    monkeypatch.setattr(loop, "pool_features", pool_features)
+    monkeypatch.setattr(loop, "_evaluated", with_scores([0.5, 0.9, 0.6, 0.7, 0.8]))
+    train_tiny({**settings, "objective.shared_start": 2}, epochs=4)
+    first, second, third, fourth = starts[::2]  # both views' features, every epoch
+    assert not first.equal(second)
+    assert third.equal(second)
+    assert not fourth.equal(third)
+
+
+def test_satellite_images_alone_can_be_trained_on(
+    kept_views: Settings, folder: Path, tmp_path: Path
+) -> None:
+    tiles = tmp_path / "tiles"
+    tiles.mkdir()
+    for path in (folder / "u/train/satellite").rglob("*.png"):
+        shutil.copy(path, tiles)
+    region = {name: value for name, value in kept_views.items() if name != "data.root"}
+    region |= {"data.layout": "region", "data.satellite": tiles, "places.cross_view_weight": 0.0}
+    with one_thread():
+        summary = loop.train(config_of(region))
+    assert (summary.epochs, summary.best, summary.page) == (3, None, None)
+    rows = history_of(region["output"])
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["tiles"] == rows[-1]["loss"] > 0.0
+    load_encoder(summary.last)
+    before = last_weights(region["output"])
+    after = last_weights(train_tiny(region, resume=True))
+    assert all(after[name].equal(value) for name, value in before.items())
 
 
 # When it ends and what it keeps

@@ -118,19 +118,19 @@ def kept_views_settings(folder: Path) -> dict[str, Any]:
 
 def config_of(settings: dict[str, Any]) -> TrainConfig:
     """The configuration that dotted settings describe."""
-    data = {name[5:]: value for name, value in settings.items() if name.startswith("data.")}
-    config = TrainConfig(DataConfig(**data), settings["output"], dmnil=True)
-    nested: dict[str, dict[str, Any]] = {}
     flat: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
     for name, value in settings.items():
         group, dot, field = name.partition(".")
-        if not dot:
-            flat[name] = value
-        elif group != "data":
+        if dot:
             nested.setdefault(group, {})[field] = value
+        else:
+            flat[name] = value
+    data = DataConfig(**nested.pop("data"))
+    parts = {field.name: field.default_factory for field in dataclasses.fields(TrainConfig)}
     for group, values in nested.items():
-        flat[group] = dataclasses.replace(getattr(config, group), **values)
-    return dataclasses.replace(config, **flat)
+        flat[group] = parts[group](**values)
+    return TrainConfig(data, **flat)
 
 
 @contextmanager
