@@ -28,6 +28,23 @@ class TileBatch:
     examined: int
 
 
+@dataclass(frozen=True)
+class TileWindow:
+    """What the raster shows of one lattice position, and a margin around it.
+
+    Args:
+        place: Lattice row and column.
+        rgb: (H, W, 3).
+        covered: (H, W) where the raster has data.
+        kept: Enough of the tile itself is covered for a map to hold it.
+    """
+
+    place: tuple[int, int]
+    rgb: npt.NDArray[np.uint8]
+    covered: npt.NDArray[np.bool_]
+    kept: bool
+
+
 def lattice_over(bounds: LocalBounds, footprint_m: float, stride_m: float) -> MapLevel:
     """The lattice whose tiles fit into the bounds, centred in them.
 
@@ -65,11 +82,11 @@ def tile_batches(
     pictures: list[npt.NDArray[np.uint8]] = []
     places: list[tuple[int, int]] = []
     examined = 0
-    for place, picture in _tiles(imagery, level, width, height):
+    for window in tile_windows(imagery, level, width, height):
         examined += 1
-        if picture is not None:
-            pictures.append(picture)
-            places.append(place)
+        if window.kept:
+            pictures.append(window.rgb)
+            places.append(window.place)
         if len(pictures) == batch_size:
             yield TileBatch(np.stack(pictures), np.array(places), examined)
             pictures, places, examined = [], [], 0
@@ -77,16 +94,22 @@ def tile_batches(
         yield TileBatch(np.stack(pictures), np.array(places), examined)
 
 
-def _tiles(
-    imagery: Imagery, level: MapLevel, width: int, height: int
-) -> Iterator[tuple[tuple[int, int], npt.NDArray[np.uint8] | None]]:
-    """Every lattice position with its tile's picture, None where it is not covered."""
+def tile_windows(
+    imagery: Imagery, level: MapLevel, width: int, height: int, around: tuple[int, int] = (0, 0)
+) -> Iterator[TileWindow]:
+    """Every lattice position's tile at width x height pixels.
+
+    Args:
+        around: Columns left and right, and rows above and below, that windows show more.
+    """
+    left, above = around
     metres_per_pixel = (level.footprint_m / width, level.footprint_m / height)
     step_x, step_y = (level.stride_m / metres for metres in metres_per_pixel)
     column_step, row_step = round(step_x), round(step_y)
     whole = max(abs(step_x - column_step), abs(step_y - row_step)) < _STRIDE_TOLERANCE
     block_columns = 1 + max(0, BLOCK_PX - width) // column_step if whole else 1
     block_rows = 1 + max(0, BLOCK_PX - height) // row_step if whole else 1
+    window_width, window_height = width + 2 * left, height + 2 * above
     least_covered = MINIMUM_COVERED_SHARE * width * height
     for first_row in range(0, level.rows, block_rows):
         rows = min(block_rows, level.rows - first_row)
@@ -94,18 +117,20 @@ def _tiles(
             columns = min(block_columns, level.columns - first_column)
             east, north = level.centre(first_row, first_column)
             block = imagery.read(
-                west_m=float(east) - level.footprint_m / 2,
-                north_m=float(north) + level.footprint_m / 2,
+                west_m=float(east) - level.footprint_m / 2 - left * metres_per_pixel[0],
+                north_m=float(north) + level.footprint_m / 2 + above * metres_per_pixel[1],
                 metres_per_pixel=metres_per_pixel,
-                width=(columns - 1) * column_step + width,
-                height=(rows - 1) * row_step + height,
+                width=(columns - 1) * column_step + window_width,
+                height=(rows - 1) * row_step + window_height,
             )
-            for row in range(rows):
-                for column in range(columns):
-                    window = (
-                        slice(row * row_step, row * row_step + height),
-                        slice(column * column_step, column * column_step + width),
-                    )
-                    kept = np.count_nonzero(block.covered[window]) >= least_covered
-                    place = (first_row + row, first_column + column)
-                    yield place, block.rgb[window] if kept else None
+            for row, column in np.ndindex(rows, columns):
+                top, start = row * row_step, column * column_step
+                window = slice(top, top + window_height), slice(start, start + window_width)
+                covered = block.covered[window]
+                tile = covered[above : above + height, left : left + width]
+                yield TileWindow(
+                    place=(first_row + row, first_column + column),
+                    rgb=block.rgb[window],
+                    covered=covered,
+                    kept=bool(np.count_nonzero(tile) >= least_covered),
+                )

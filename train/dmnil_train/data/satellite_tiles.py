@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmnil_maps.raster import Imagery, open_imagery
-from dmnil_maps.tiling import BLOCK_PX, MINIMUM_COVERED_SHARE, lattice_over
+from dmnil_maps.tiling import MINIMUM_COVERED_SHARE, lattice_over, tile_windows
 from dmnil_train.data.picture_cache import PictureWriter, cached_pictures
 from dmnil_train.data.picture_files import fingerprint_of
 from dmnil_train.data.pool import PreparedPool
@@ -21,7 +21,6 @@ from edge_runtime.contract.geodesy import LocalFrame
 from edge_runtime.contract.region_map import MapLevel
 from edge_runtime.progress import progress_bar
 
-_WHOLE_PIXEL = 1e-6
 _QUIET_S = 1.0
 
 
@@ -102,36 +101,14 @@ def tiles_with_surroundings(
     The middle (height, width) of a picture shows the tile, at the map's own pixels.
     """
     stored_height, stored_width = stored_size(height, width, margin)
-    above, left = (stored_height - height) // 2, (stored_width - width) // 2
-    metres_x, metres_y = level.footprint_m / width, level.footprint_m / height
-    step_x, step_y = level.stride_m / metres_x, level.stride_m / metres_y
-    column_step, row_step = max(1, round(step_x)), max(1, round(step_y))
-    # A stride of whole pixels lets a block of tiles be warped once and cut, as the map does.
-    is_whole = max(abs(step_x - column_step), abs(step_y - row_step)) < _WHOLE_PIXEL
-    block_columns = 1 + max(0, BLOCK_PX - width) // column_step if is_whole else 1
-    block_rows = 1 + max(0, BLOCK_PX - height) // row_step if is_whole else 1
-    least_covered = MINIMUM_COVERED_SHARE * height * width
-    for first_row in range(0, level.rows, block_rows):
-        rows = min(block_rows, level.rows - first_row)
-        for first_column in range(0, level.columns, block_columns):
-            columns = min(block_columns, level.columns - first_column)
-            east, north = level.centre(first_row, first_column)
-            block = imagery.read(
-                west_m=float(east) - level.footprint_m / 2 - left * metres_x,
-                north_m=float(north) + level.footprint_m / 2 + above * metres_y,
-                metres_per_pixel=(metres_x, metres_y),
-                width=(columns - 1) * column_step + stored_width,
-                height=(rows - 1) * row_step + stored_height,
-            )
-            ground = mirrored_into_holes(block.rgb, block.covered)
-            for row, column in np.ndindex(rows, columns):
-                top, start = row * row_step, column * column_step
-                tile = block.covered[
-                    top + above : top + above + height, start + left : start + left + width
-                ]
-                is_kept = np.count_nonzero(tile) >= least_covered
-                picture = ground[top : top + stored_height, start : start + stored_width]
-                yield (first_row + row, first_column + column), picture if is_kept else None
+    # Of an odd difference the window has the larger half on both sides; the first row is cut off.
+    left, above = (stored_width - width + 1) // 2, (stored_height - height + 1) // 2
+    rows, columns = slice(-stored_height, None), slice(-stored_width, None)
+    for window in tile_windows(imagery, level, width, height, (left, above)):
+        picture = None
+        if window.kept:
+            picture = mirrored_into_holes(window.rgb, window.covered)[rows, columns]
+        yield window.place, picture
 
 
 def mirrored_into_holes(
