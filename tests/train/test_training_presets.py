@@ -15,6 +15,7 @@ from dmnil_train.presets import PRESETS
 from edge_runtime.contract.errors import TrainingError
 
 UNIVERSITY = ("-o", "u.run", "--data.layout", "university1652", "--data.root", "u")
+CONVNEXT = ("--weights", "convnext.pth")
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
 
 @pytest.fixture
 def paper(resolved: list[TrainConfig]) -> TrainConfig:
-    assert cli.main([*UNIVERSITY, "--preset", "paper"]) == 2
+    assert cli.main([*UNIVERSITY, *CONVNEXT, "--preset", "paper"]) == 2
     return resolved[0]
 
 
@@ -117,7 +118,8 @@ def test_the_other_recipes_differ_from_the_paper_as_they_say(
     resolved: list[TrainConfig],
 ) -> None:
     for name in PRESETS:
-        assert cli.main([*UNIVERSITY, f"--preset={name}"]) == 2
+        weights = CONVNEXT if name == "paper" else ()
+        assert cli.main([*UNIVERSITY, *weights, f"--preset={name}"]) == 2
     for config, (name, settings) in zip(resolved, PRESETS.items(), strict=True):
         for dotted, value in settings.items():
             found: object = config
@@ -139,3 +141,8 @@ def test_without_a_preset_satellite_images_suffice(resolved: list[TrainConfig]) 
     region = ["-o", "r.run", "--data.layout", "region", "--data.satellite", "r.tif"]
     assert cli.main(region) == 2
     assert (resolved[0].dmnil, resolved[0].places.satellite_weight > 0.0) == (False, True)
+
+
+def test_the_paper_starts_from_weights_that_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*UNIVERSITY, "--preset", "paper"]) == 2
+    assert "--weights efficientnet-lite2 needs no file" in capsys.readouterr().err

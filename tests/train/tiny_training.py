@@ -78,6 +78,7 @@ def tiny_settings(folder: Path) -> dict[str, Any]:
     return {
         "data.layout": "university1652",
         "data.root": folder / "u",
+        "encoder.head": "gap",
         "data.cache": folder / "cache",
         "data.threads": 1,
         "weights": str(folder / "start.safetensors"),

@@ -22,9 +22,9 @@ DEFAULT_PRESET = "satellite-only"
 FIRST_STEPS = """\
 dmnil-train needs satellite images, drone images where there are any, and a folder for the run: \
 --data.layout, --data.satellite or --data.root, --output.
-A generated world to try it on: dmnil-map sample -o u.world --layout university1652 --size-m 2600
-dmnil-train -o u.run --preset paper --data.layout university1652 --data.root \
-u.world/university1652; --help lists all options.
+A generated world to try it on: dmnil-map sample -o town.world
+dmnil-train -o town.run --data.layout region --data.satellite town.world/satellite.tif; \
+--help lists all options.
 """
 _EVALUATE = "evaluate"
 _PRESET_FLAG = "--preset"

@@ -9,7 +9,6 @@ from typing import Literal
 from dmnil_train.augmentation import AugmentationConfig
 from dmnil_train.data.config import DataConfig
 from dmnil_train.encoder.choices import EncoderChoices
-from dmnil_train.encoder.starting_weights import SHIPPED_LITE2
 from dmnil_train.objective.config import ObjectiveConfig
 from edge_runtime.contract.errors import ConfigError
 
@@ -173,8 +172,8 @@ class TrainConfig:
     Args:
         data: Images to train on and to evaluate with.
         output: Folder of the run, NAME.run.
-        weights: Where to start: the word efficientnet-lite2, a checkpoint of ours, or a published
-            ConvNeXt or EfficientNet-Lite2 (.safetensors, .pth).
+        weights: Where to start: the word efficientnet-lite2 (fetched with the package), a
+            checkpoint of ours, or a published ConvNeXt or EfficientNet-Lite2 (.safetensors, .pth).
         encoder: Head and input of the encoder.
         frozen_parts: How many of the backbone's first parts (the stem and the stages of
             EfficientNet-Lite2, the four stages of ConvNeXt) keep their weights; -1 trains the
@@ -212,7 +211,7 @@ class TrainConfig:
 
     data: DataConfig
     output: Path
-    weights: str = SHIPPED_LITE2
+    weights: str = ""
     encoder: EncoderChoices = field(default_factory=EncoderChoices)
     frozen_parts: int = 0
     kept_views: int = 0
@@ -242,6 +241,11 @@ class TrainConfig:
     resume: bool = False
 
     def __post_init__(self) -> None:
+        if not self.weights:
+            raise ConfigError(
+                "weights is missing: the paper starts from ConvNeXt-Tiny trained on ImageNet-22k, "
+                "whose published file you name; --weights efficientnet-lite2 needs no file"
+            )
         counts = (self.epochs, self.iterations, self.evaluate_every, self.feature_batch)
         if min(counts) < 1:
             raise ConfigError("epochs, iterations, evaluate_every, feature_batch must be 1 or more")

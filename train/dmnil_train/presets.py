@@ -1,6 +1,7 @@
 """Named recipes: the settings in which each differs from `TrainConfig`'s defaults.
 
-`paper` is TrainConfig as it stands. The others were found by measuring: see train/README.md.
+`paper` is TrainConfig as it stands, with the paper's head; backbone and input come with the
+weights, which have to be named. The others were found by measuring: see train/README.md.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _NORTH_UP_AUGMENTATION = {
     "perspective": 0.15,
     "flip": False,
 }
+_PAPER: dict[str, Any] = {"encoder.head": "gap"}
 _SATELLITE_ONLY: dict[str, Any] = {
+    "weights": "efficientnet-lite2",
     "dmnil": False,
     "frozen_parts": -1,
     "kept_views": 4,
@@ -43,7 +46,8 @@ _SATELLITE_ONLY: dict[str, Any] = {
     "batch.satellite_instances": 1,
     "batch.drone_clusters": 32,
     "batch.drone_instances": 1,
-    "epochs": 6,
+    "trained_share": 0.5,
+    "epochs": 4,
     "iterations": 66,
     **{f"satellite_augmentation.{name}": value for name, value in _NORTH_UP_AUGMENTATION.items()},
     **{f"drone_augmentation.{name}": value for name, value in _NORTH_UP_AUGMENTATION.items()},
@@ -51,7 +55,7 @@ _SATELLITE_ONLY: dict[str, Any] = {
 _CROSS_VIEW: dict[str, Any] = {**_SATELLITE_ONLY, "places.cross_view_weight": 1.0}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {"paper": {}, "satellite-only": _SATELLITE_ONLY, "cross-view": _CROSS_VIEW}
+    {"paper": _PAPER, "satellite-only": _SATELLITE_ONLY, "cross-view": _CROSS_VIEW}
 )
 
 
