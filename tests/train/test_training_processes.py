@@ -50,7 +50,12 @@ def test_two_processes_train_what_one_does_with_the_joint_batch(folder: Path, re
     else:
         # Some images of a batch match no tile, so the processes' means count different numbers.
         places = {"places.satellite_weight": 0.5, "places.cross_view_weight": 1.0}
-        settings = {**still(tiny_settings(folder)), **places, "places.neighbours": 1}
+        settings = {
+            **still(tiny_settings(folder)),
+            **places,
+            "places.nearest_tiles": 1,
+            "places.nearest_images": 1,
+        }
     alone, together = folder / f"{recipe} alone.run", folder / f"{recipe} together.run"
     train_tiny(settings, output=alone)
     assert train_together({**settings, "output": together}, 2) == [0, 0]

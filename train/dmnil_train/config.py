@@ -71,7 +71,9 @@ class PlaceConfig:
         radius_m: Tiles this close to the right one show the same ground and count as neither.
         temperature: What similarities are divided by.
         momentum: Share of the old descriptor of a tile in the new one, step by step.
-        neighbours: How many nearest tiles of a drone image, and images of a tile, are looked at.
+        nearest_tiles: How many nearest tiles of a drone image are looked at.
+        nearest_images: How many nearest drone images of a tile are looked at: about as many as show
+            one place.
         cross_view_start: First epoch with the cross-view term.
     """
 
@@ -80,7 +82,8 @@ class PlaceConfig:
     radius_m: float = 75.0
     temperature: float = 0.05
     momentum: float = 0.9
-    neighbours: int = 3
+    nearest_tiles: int = 3
+    nearest_images: int = 3
     cross_view_start: int = 0
 
     def __post_init__(self) -> None:
@@ -90,8 +93,11 @@ class PlaceConfig:
             raise ConfigError("places: radius_m must be 0 or more, temperature above 0")
         if not 0.0 <= self.momentum < 1.0:
             raise ConfigError(f"places.momentum must lie in 0 to 1, is {self.momentum}")
-        if self.neighbours < 1 or self.cross_view_start < 0:
-            raise ConfigError("places: neighbours must be 1 or more, cross_view_start 0 or more")
+        if min(self.nearest_tiles, self.nearest_images) < 1 or self.cross_view_start < 0:
+            raise ConfigError(
+                "places: nearest_tiles and nearest_images must be 1 or more, cross_view_start 0 or "
+                "more"
+            )
 
 
 @dataclass(frozen=True)

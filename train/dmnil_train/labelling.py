@@ -157,11 +157,11 @@ def true_labels(data: TrainingData) -> EpochLabels:
 
 
 def matched_tiles(
-    satellite_features: Tensor, drone_features: Tensor, neighbours: int
+    satellite_features: Tensor, drone_features: Tensor, nearest_tiles: int, nearest_images: int
 ) -> TileMatches:
     """Tiles and drone images that are among each other's nearest, each view's mean removed."""
-    pairs = mutual_neighbours(drone_features, satellite_features, neighbours, neighbours)
-    tiles = np.full((len(drone_features), neighbours), -1, np.int64)
+    pairs = mutual_neighbours(drone_features, satellite_features, nearest_tiles, nearest_images)
+    tiles = np.full((len(drone_features), nearest_tiles), -1, np.int64)
     order = np.argsort(pairs[:, 0], kind="stable")
     drone, tile = pairs[order].T
     _, starts, inverse = np.unique(drone, return_index=True, return_inverse=True)

@@ -212,7 +212,12 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                 and drone_features is not None
             ):
                 matches = processes.from_first(
-                    matched_tiles(satellite_features, drone_features, config.places.neighbours)
+                    matched_tiles(
+                        satellite_features,
+                        drone_features,
+                        config.places.nearest_tiles,
+                        config.places.nearest_images,
+                    )
                 )
                 figures["tile_pairs"] = float(matches.pairs)
                 figures["matched_share"] = float(matches.matched.mean())
