@@ -97,6 +97,7 @@ def test_the_bare_command_says_in_three_lines_how_to_begin(
         ({"pseudo_labels.k2": 9}, "pseudo_labels.k2 must be at most k1, is 9 where k1 is 4"),
         ({"kept_views": 2}, "kept_views needs frozen_parts"),
         ({"kept_views": 2, "frozen_parts": 1}, "set mirrored_features to false"),
+        ({"trained_share": 0.5, "objective.shared_start": 0}, "objective.shared_start to null"),
         ({"frozen_parts": 4}, "frozen_parts is 4: this backbone has 4 parts"),
         ({"encoder.head": "grid", "encoder.grid_size": 3}, "grid head needs 96 pixels a side"),
     ],

@@ -269,6 +269,13 @@ class TrainConfig:
             raise ConfigError(
                 f"trained_share must be above 0 and at most 1, is {self.trained_share}"
             )
+        shared_start = self.objective.shared_start
+        reaches_shared_stage = shared_start is not None and shared_start < self.epochs
+        if self.dmnil and self.trained_share < 1.0 and reaches_shared_stage:
+            raise ConfigError(
+                "trained_share blends the best weights, from which objective.shared_start goes on: "
+                "set trained_share to 1, or objective.shared_start to null"
+            )
         if self.frozen_parts < -1:
             raise ConfigError(f"frozen_parts must be -1 or more, is {self.frozen_parts}")
         if self.kept_views and self.frozen_parts == 0:
