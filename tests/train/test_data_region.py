@@ -16,7 +16,7 @@ from dmnil_maps.sample_world.satellite import write_geotiff
 from dmnil_train.data.config import DataConfig
 from dmnil_train.data.drone_views import prepare_drone_views
 from dmnil_train.data.layouts import open_retrieval_tasks, open_training_data
-from dmnil_train.data.region import prepare_satellite
+from dmnil_train.data.region import prepare_satellite, region_retrieval_task
 from edge_runtime.contract.errors import (
     ConfigError,
     MapError,
@@ -481,6 +481,24 @@ def test_earlier_frames_are_left_out_of_the_evaluation(config: DataConfig) -> No
     assert np.array_equal(
         task.queries.read(1), prepare_drone_views(config, SIZE, SIZE).pool.read(3)
     )
+
+
+def test_frames_are_early_or_late_by_the_value_of_their_number(
+    config: DataConfig, flight: Path, tmp_path: Path
+) -> None:
+    names = tuple(f"frame{number}.png" for number in range(7, 13))
+    with (flight / "truth.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream))[1:]
+    renamed = [[name, *row[1:]] for name, row in zip(names, rows, strict=True)]
+    truth = write_csv(tmp_path / "renamed.csv", TRUTH_COLUMNS, renamed)
+    views = replace(prepare_drone_views(config, SIZE, SIZE), frames=names)
+    satellite = prepare_satellite(config, SIZE, SIZE)
+    assert satellite.frame is not None
+    for first_frame, left in (("frame9.png", 4), ("frame10.png", 3)):
+        task = region_retrieval_task(
+            "late", views, 0, satellite.pool, satellite.frame, truth, first_frame, 15.0
+        )
+        assert len(task.queries) == left
 
 
 def moved_truth(flight: Path, path: Path, frames: int, by_deg: float) -> Path:

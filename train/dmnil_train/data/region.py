@@ -101,17 +101,18 @@ def region_retrieval_task(
     Args:
         source: Which of the views' sources.
         frame: Of the satellite tiles' positions.
-        first_frame: Leave out frames whose name sorts before this one.
+        first_frame: Leave out frames whose name sorts before this one, numbers by their value.
 
     Raises:
         TelemetryError: If the truth covers none of the frames.
     """
     truth = read_truth(truth_path)
+    first = None if first_frame is None else natural_order(Path(first_frame))
     wanted = [
         index
         for index in np.flatnonzero(views.sources == source)
         if views.frames[index] in truth
-        and (first_frame is None or views.frames[index] >= first_frame)
+        and (first is None or natural_order(Path(views.frames[index])) >= first)
     ]
     if not wanted:
         after = "" if first_frame is None else f" from {first_frame} on"
