@@ -157,6 +157,17 @@ def test_sues_tests_each_height_against_all_places(tmp_path: Path) -> None:
     assert found(back)[1] == ["0195/200/0.jpg", "0195/200/1.jpg"]
 
 
+def test_sues_satellite_images_are_one_pool_at_every_height(tmp_path: Path) -> None:
+    config = DataConfig("sues200", root=draw_sues(tmp_path / "s"), cache=tmp_path)
+    tasks = open_retrieval_tasks(config, 6, 8)
+    forth, back = tasks[::2], tasks[1::2]
+    assert len(tasks) == 8
+    assert len({id(task.gallery) for task in forth}) == 1
+    assert len({id(task.queries) for task in back}) == 1
+    drone = [*(task.queries for task in forth), *(task.gallery for task in back)]
+    assert len({id(pool) for pool in drone}) == 8
+
+
 def test_sues_that_is_split_already_keeps_its_split(tmp_path: Path) -> None:
     for height in (150, 300):
         for part in ("Training/{}/drone/0008", "Testing/{}/query_drone/0001"):
@@ -175,6 +186,9 @@ def test_sues_that_is_split_already_keeps_its_split(tmp_path: Path) -> None:
     forth, back = sues200.retrieval_tasks(tmp_path, (300,))
     assert found(forth) == [["0001/0.png"]]
     assert list(forth.gallery_places) == [1, 8]
+    low, _, high, _ = sues200.retrieval_tasks(tmp_path, (150, 300))
+    assert high.gallery is low.gallery
+    assert high.queries is not low.queries
     assert found(back) == [["0001/0.jpg"]]
 
 

@@ -47,13 +47,13 @@ def open_retrieval_tasks(config: DataConfig, height: int, width: int) -> list[Re
     """
     if config.layout == "region":
         return region_retrieval_tasks(config, height, width)
+    tasks = _retrieval_tasks(config)
+    pools = {id(pool): pool for task in tasks for pool in (task.queries, task.gallery)}
+    # Tasks that share a pool go on sharing it: it is then embedded once.
+    at_size = {key: ResizedPool(pool, height, width) for key, pool in pools.items()}
     return [
-        replace(
-            task,
-            queries=ResizedPool(task.queries, height, width),
-            gallery=ResizedPool(task.gallery, height, width),
-        )
-        for task in _retrieval_tasks(config)
+        replace(task, queries=at_size[id(task.queries)], gallery=at_size[id(task.gallery)])
+        for task in tasks
     ]
 
 

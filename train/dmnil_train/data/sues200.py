@@ -61,38 +61,45 @@ def training_files(folder: Path, heights_m: tuple[int, ...] = HEIGHTS_M) -> Trai
 def retrieval_tasks(folder: Path, heights_m: tuple[int, ...] = HEIGHTS_M) -> list[RetrievalTask]:
     """Both directions for each height: queries of the test places, galleries of all places.
 
+    Satellite images are the same at every height: all tasks share their two pools.
+
     Raises:
         SourceError: If a folder is missing or holds no pictures.
     """
-    is_split = _is_split(folder)
+    opened = _split_test_files if _is_split(folder) else _published_test_files
+    satellite_queries, satellite_gallery = opened(folder, "satellite", heights_m[0])
     tasks = []
     for height in heights_m:
-        if is_split:
-            part = folder / "Testing" / str(height)
-            views = {
-                name: files_by_place(part / name, _LAYOUT)
-                for name in ("query_drone", "gallery_satellite", "query_satellite", "gallery_drone")
-            }
-        else:
-            drone, satellite = folder / _DRONE, folder / _SATELLITE
-            inside = _names((height,))
-            views = {
-                "query_drone": files_by_place(drone, _LAYOUT, inside, TEST_PLACES.__contains__),
-                "gallery_satellite": files_by_place(satellite, _LAYOUT),
-                "query_satellite": files_by_place(
-                    satellite, _LAYOUT, wanted=TEST_PLACES.__contains__
-                ),
-                "gallery_drone": files_by_place(drone, _LAYOUT, inside),
-            }
-        for query, gallery in (("drone", "satellite"), ("satellite", "drone")):
-            tasks.append(
-                task_of(
-                    f"{query}->{gallery}, {height} m",
-                    views[f"query_{query}"],
-                    views[f"gallery_{gallery}"],
-                )
-            )
+        drone_queries, drone_gallery = opened(folder, "drone", height)
+        tasks += [
+            task_of(f"drone->satellite, {height} m", drone_queries, satellite_gallery),
+            task_of(f"satellite->drone, {height} m", satellite_queries, drone_gallery),
+        ]
     return tasks
+
+
+def _split_test_files(
+    folder: Path, view: str, height_m: int
+) -> tuple[LabelledFiles, LabelledFiles]:
+    """Queries and gallery of a view; every height's folder holds the same satellite images."""
+    part = folder / "Testing" / str(height_m)
+    return (
+        files_by_place(part / f"query_{view}", _LAYOUT),
+        files_by_place(part / f"gallery_{view}", _LAYOUT),
+    )
+
+
+def _published_test_files(
+    folder: Path, view: str, height_m: int
+) -> tuple[LabelledFiles, LabelledFiles]:
+    """Queries and gallery of a view; satellite images know no height."""
+    source, inside = folder / _SATELLITE, ("",)
+    if view == "drone":
+        source, inside = folder / _DRONE, (str(height_m),)
+    return (
+        files_by_place(source, _LAYOUT, inside, TEST_PLACES.__contains__),
+        files_by_place(source, _LAYOUT, inside),
+    )
 
 
 def _is_split(folder: Path) -> bool:
