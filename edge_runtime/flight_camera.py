@@ -99,8 +99,8 @@ def _focal_px_per_width(path: Path, telemetry: TelemetryLog, config: CameraConfi
         equivalent_mm = telemetry.focal_length_35mm
     if equivalent_mm is None:
         raise ConfigError(
-            f"the lens is unknown: give --camera.focal_length_35mm, or put a {CAMERA_FILE_NAME} "
-            f"with image_width, image_height and focal_px beside {path}"
+            f"the lens is unknown: give the camera's focal_length_35mm, or put a "
+            f"{CAMERA_FILE_NAME} with image_width, image_height and focal_px beside {path}"
         )
     return PinholeCamera.from_equivalent_focal_length(1, 1, equivalent_mm).focal_px
 

@@ -331,7 +331,7 @@ def test_run_refuses_bad_options(
 
 def test_an_unknown_lens_is_asked_for(inputs: Inputs, refusal: Callable[..., str]) -> None:
     arguments = [argument for argument in inputs.run() if argument not in LENS]
-    assert "the lens is unknown" in refusal(edge_runtime, "edge_runtime", arguments)
+    assert "give the camera's focal_length_35mm" in refusal(edge_runtime, "edge_runtime", arguments)
 
 
 @pytest.mark.parametrize(
