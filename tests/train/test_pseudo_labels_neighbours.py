@@ -69,6 +69,20 @@ def test_both_directions_of_a_search_agree_with_the_whole_matrix(block_rows: int
     np.testing.assert_array_equal(of_gallery, np.argsort(-whole.T, axis=1)[:, :4])
 
 
+def test_a_block_is_no_larger_than_queries_times_gallery(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[int, ...]] = []
+    real = torch.Tensor.new_empty
+
+    def new_empty(like: torch.Tensor, *size: int) -> torch.Tensor:
+        made.append(size)
+        return real(like, *size)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", new_empty)
+    for block_rows in (100, 7):
+        nearest_both_ways(unit_features(5), unit_features(60), 3, 2, block_rows)
+    assert made == [(5, 60), (5, 7)]
+
+
 def test_a_diverged_feature_is_reported_by_name() -> None:
     features = unit_features(8)
     features[3, 2] = torch.nan

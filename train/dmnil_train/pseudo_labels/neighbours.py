@@ -92,10 +92,10 @@ def nearest_both_ways(
     _check_k(k_query, len(gallery))
     if k_gallery:
         _check_k(k_gallery, len(queries))
-    step = min(block_rows or _default_block_rows(queries), max(len(queries), len(gallery)))
+    step = block_rows or _default_block_rows(queries)
     of_queries = _Nearest(len(queries), k_query, queries)
     of_gallery = _Nearest(len(gallery), k_gallery, gallery)
-    block = queries.new_empty(step, step)
+    block = queries.new_empty(min(step, len(queries)), min(step, len(gallery)))
     for i in range(0, len(queries), step):
         rows = queries[i : i + step]
         for j in range(0, len(gallery), step):
