@@ -17,7 +17,7 @@ from dmnil_train.evaluation.evaluate import (
     evaluate,
     score_table,
 )
-from dmnil_train.evaluation.run import EvaluateConfig, run_evaluation, write_json
+from dmnil_train.evaluation.run import EvaluateConfig, run_evaluation
 from edge_runtime.contract.errors import ConfigError, OutputError, SourceError
 from tests.tiny_encoder import write_tiny_encoder
 
@@ -233,8 +233,6 @@ def test_a_json_that_cannot_be_written_is_found_out_before_anything_is_encoded(
     below = replace(config, json=tmp_path / "file" / "scores.json")
     with pytest.raises(OutputError, match="cannot be written"):
         run_evaluation(below, lambda height, width: [])
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_json(tmp_path / "file" / "scores.json", {})
 
 
 @pytest.mark.parametrize(

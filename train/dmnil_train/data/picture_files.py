@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ _PNG_START, _PNG_END = b"\x89PNG", b"IEND"
 _LARGEST_16_BIT = 65535
 _USES_16_BITS = _LARGEST_16_BIT // 4
 _PERCENTILES = (2.0, 98.0)
+_MOST_THREADS = 8
 _QUIET = cv2.utils.logging.LOG_LEVEL_SILENT
 
 
@@ -65,6 +67,11 @@ def pictures_in(folder: Path) -> tuple[Path, ...]:
     """A folder's picture files, numbers in their names by value."""
     files = (path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
     return tuple(sorted((path for path in files if path.is_file()), key=natural_order))
+
+
+def decoder_threads(wanted: int) -> int:
+    """Threads to decode pictures with; 0 wants one a processor, up to 8."""
+    return wanted or min(os.cpu_count() or 1, _MOST_THREADS)
 
 
 @contextmanager

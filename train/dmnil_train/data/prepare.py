@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dmnil_train.data.picture_cache import PictureWriter, cached_pictures
-from dmnil_train.data.picture_files import FilePool, fingerprint_of, quiet_decoder
+from dmnil_train.data.picture_files import (
+    FilePool,
+    decoder_threads,
+    fingerprint_of,
+    quiet_decoder,
+)
 from dmnil_train.data.pool import PreparedPool
 from dmnil_train.data.resize import resized
 from edge_runtime.contract.errors import ConfigError, SourceError
@@ -25,7 +29,6 @@ logger = logging.getLogger(__name__)
 LARGEST_UNREADABLE_SHARE = 0.05
 """Above this share of undecodable pictures the copy is bad, and training on the rest a mistake."""
 _NAMES_SHOWN = 3
-_MOST_THREADS = 8
 _READ_AHEAD = 4
 _QUIET_S = 1.0
 
@@ -68,7 +71,7 @@ def prepare_pool(
         most_unreadable = LARGEST_UNREADABLE_SHARE * len(pool)
         with quiet_decoder(), progress_bar(label, len(pool), "picture", _QUIET_S) as progress:
             for index, picture in _decoded_in_order(
-                pool, stored_height, stored_width, threads or _threads()
+                pool, stored_height, stored_width, decoder_threads(threads)
             ):
                 progress.update()
                 if picture is not None:
@@ -158,7 +161,3 @@ def _decoded_in_order(
         finally:
             for _, future in ahead:
                 future.cancel()
-
-
-def _threads() -> int:
-    return min(_MOST_THREADS, os.cpu_count() or 1)

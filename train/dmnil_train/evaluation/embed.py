@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_train.data.picture_files import quiet_decoder
+from dmnil_train.data.picture_files import decoder_threads, quiet_decoder
 from dmnil_train.data.pool import ImagePool
 from dmnil_train.data.prepare import LARGEST_UNREADABLE_SHARE
 from dmnil_train.data.resize import resized
+from dmnil_train.evaluation.similarity import Features, unit_length
 from edge_runtime.contract.errors import SourceError
 from edge_runtime.progress import progress_bar
 
@@ -23,11 +23,9 @@ logger = logging.getLogger(__name__)
 
 _BATCHES_AHEAD = 3
 _NAMES_SHOWN = 3
-_MOST_READERS = 8
 _QUIET_S = 1.0
 
 Image = npt.NDArray[np.uint8]
-Features = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def embed(
     features: Features | None = None
     problems: list[SourceError] = []
     most_problems = LARGEST_UNREADABLE_SHARE * len(pool)
-    batches = _batches(pool, height, width, batch_size, readers or _readers())
+    batches = _batches(pool, height, width, batch_size, decoder_threads(readers))
     with quiet_decoder(), progress_bar(label, len(pool), "image", _QUIET_S) as progress:
         for indices, images in batches:
             good = [
@@ -116,19 +114,14 @@ def without_mean(embedding: Embedding) -> Embedding:
     mean = embedding.features[embedding.readable].mean(axis=0, dtype=np.float64)
     centred = np.asarray(embedding.features - mean.astype(np.float32), np.float32)
     centred[~embedding.readable] = 0.0
-    return Embedding(_unit_length(centred), embedding.readable)
+    return Embedding(unit_length(centred), embedding.readable)
 
 
 def _describe(encode: Callable[[Image], Features], images: Image, mirror: bool) -> Features:
     described = encode(images)
     if not mirror:
         return described
-    return _unit_length(described + encode(np.ascontiguousarray(images[:, :, ::-1])))
-
-
-def _unit_length(features: Features) -> Features:
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.where(lengths > 0, lengths, 1.0), np.float32)
+    return unit_length(described + encode(np.ascontiguousarray(images[:, :, ::-1])))
 
 
 def _batches(
@@ -156,10 +149,6 @@ def _batches(
             for _, futures in pending:
                 for future in futures:
                     future.cancel()
-
-
-def _readers() -> int:
-    return min(os.cpu_count() or 1, _MOST_READERS)
 
 
 def _collected(

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dmnil_train.evaluation.similarity import SIMILARITY_STEPS, Features, unit_length
+
 SDM_SCALE_PER_DEG = 5e3
 """DenseUAV's s: a result 2e-4 degrees away, 22 m to the north, is worth 1/e."""
 _BLOCK_PAIRS = 1 << 22
-# Single precision rounds a cosine by up to about 1e-6: what lies closer together is equal.
-_SIMILARITY_STEPS = np.float32(1 << 20)
 _PAYLOAD_BITS = 32
 _PAYLOAD_MASK = (1 << _PAYLOAD_BITS) - 1
-
-Features = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -192,18 +190,13 @@ def _similarities(
     """Cosine similarities (B, G) of a block of queries at a time, of bounded size."""
     if not len(queries) or not len(gallery):
         raise ValueError(f"{len(queries)} queries and {len(gallery)} gallery images to rank")
-    queries, gallery = _unit_length(queries), _unit_length(gallery)
+    if not (np.isfinite(queries).all() and np.isfinite(gallery).all()):
+        raise ValueError("a feature is not finite")
+    queries, gallery = unit_length(queries), unit_length(gallery)
     rows = max(1, _BLOCK_PAIRS // len(gallery))
     for start in range(0, len(queries), rows):
         block = slice(start, start + rows)
         yield block, queries[block] @ gallery.T
-
-
-def _unit_length(features: Features) -> Features:
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    if not np.isfinite(lengths).all():
-        raise ValueError("a feature is not finite")
-    return np.asarray(features / np.where(lengths > 0, lengths, 1.0), np.float32)
 
 
 def _payload_by_rank(
@@ -213,7 +206,7 @@ def _payload_by_rank(
 
     One integer sort of both together is several times faster than an argsort, and settles ties.
     """
-    steps = np.rint(similarities * _SIMILARITY_STEPS).astype(np.int64)
+    steps = np.rint(similarities * SIMILARITY_STEPS).astype(np.int64)
     keys = (steps << _PAYLOAD_BITS) | payload
     keys.sort(axis=1)
     return np.asarray(keys[:, ::-1] & _PAYLOAD_MASK, np.int32)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from dmnil_train.evaluation.evaluate import (
 )
 from dmnil_train.evaluation.image_encoder import ImageEncoder, open_encoder
 from dmnil_train.evaluation.robustness import RobustnessScores, robustness, robustness_table
+from dmnil_train.reporting.whole_file import write_whole
 from edge_runtime.contract.errors import ConfigError, OutputError, SourceError
 
 REPORT_KIND = "retrieval evaluation"
@@ -152,27 +152,9 @@ def run_evaluation(
         robustness=tuple(held_up),
     )
     if config.json is not None:
-        write_json(config.json, report.as_json())
+        text = json.dumps(report.as_json(), indent=2, allow_nan=False)
+        write_whole(config.json, f"{text}\n")
     return report
-
-
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a JSON file: the whole of it, or none.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
-    staging = path.with_name(f".{path.name}.{os.getpid()}.part")
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging.write_text(text, encoding="utf-8")
-        staging.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            staging.unlink()
 
 
 def _require_writable(path: Path) -> None:

@@ -9,16 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dmnil_train.data.pool import RetrievalTask
+from dmnil_train.evaluation.similarity import SIMILARITY_STEPS, Features, unit_length
 from edge_runtime.contract.errors import SourceError
 
 _BLOCK_PAIRS = 1 << 22
-# As in evaluation: single precision rounds a cosine by up to about 1e-6.
-_SIMILARITY_STEPS = np.float32(1 << 20)
 _LOWEST = np.iinfo(np.int32).min
 NO_RANK = 0
 """Rank of the first relevant image where the gallery holds none."""
 
-Features = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
 
@@ -135,8 +133,8 @@ class _Ranking:
                 f"{task.name}: {len(self._asked)} readable queries, {len(self._ranked)} readable "
                 "gallery images of known place: nothing to show"
             )
-        self._queries = _unit_length(query_features[self._asked])
-        self._gallery = _unit_length(gallery_features[self._ranked])
+        self._queries = unit_length(query_features[self._asked])
+        self._gallery = unit_length(gallery_features[self._ranked])
 
     @property
     def gallery_size(self) -> int:
@@ -178,7 +176,7 @@ class _Ranking:
             return GalleryImage(
                 index=int(self._ranked[item]),
                 rank=rank,
-                similarity=float(similarity[item] / _SIMILARITY_STEPS),
+                similarity=float(similarity[item] / SIMILARITY_STEPS),
                 is_relevant=bool(relevant[item]),
             )
 
@@ -198,14 +196,10 @@ class _Ranking:
         self, rows: slice | Indices
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
         """Similarities (B, G) in whole steps, and relevance (B, G)."""
-        similarity = np.rint(self._queries[rows] @ self._gallery.T * _SIMILARITY_STEPS)
+        similarity = np.rint(self._queries[rows] @ self._gallery.T * SIMILARITY_STEPS)
         queries, task = self._asked[rows], self._task
         if task.relevant is not None:
             relevant = task.relevant[queries][:, self._ranked]
         else:
             relevant = np.equal(task.query_places[queries, None], task.gallery_places[self._ranked])
         return similarity.astype(np.int32), relevant
-
-
-def _unit_length(features: Features) -> Features:
-    return np.asarray(features / np.linalg.norm(features, axis=1, keepdims=True), np.float32)

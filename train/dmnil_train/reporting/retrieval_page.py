@@ -18,10 +18,10 @@ from dmnil_train.evaluation.retrieval_metrics import (
     retrieval_metrics,
     retrieval_metrics_by_relevance,
 )
+from dmnil_train.evaluation.similarity import Features
 from dmnil_train.evaluation.text_table import percent
 from dmnil_train.reporting.retrieval_examples import (
     NO_RANK,
-    Features,
     GalleryImage,
     Indices,
     RetrievalExample,

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dmnil_train.data.pool import ImagePool, RetrievalTask
+from dmnil_train.evaluation.similarity import Features
 from dmnil_train.reporting.retrieval_examples import (
-    Features,
     GalleryImage,
     RetrievalExample,
     sample_retrieval,
