@@ -14,7 +14,9 @@ from jsonargparse import ArgumentParser
 from dmnil_train.data.pool import PreparedPool, RetrievalTask
 from dmnil_train.evaluation.evaluate import (
     EmbeddingOptions,
-    evaluate,
+    PoolEmbedder,
+    TaskScores,
+    evaluate_with,
     score_table,
 )
 from dmnil_train.evaluation.run import EvaluateConfig, run_evaluation
@@ -60,6 +62,14 @@ class CountingEncoder:
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
+def scores_of(
+    encoder: CountingEncoder,
+    tasks: Sequence[RetrievalTask],
+    options: EmbeddingOptions | None = None,
+) -> list[TaskScores]:
+    return evaluate_with(PoolEmbedder(encoder, options or EmbeddingOptions()), tasks)
+
+
 class BrokenPool:
     """Another pool's pictures, one of which cannot be read."""
 
@@ -90,7 +100,7 @@ def both_ways() -> list[RetrievalTask]:
 
 def test_both_directions_embed_each_pool_once(both_ways: list[RetrievalTask]) -> None:
     encoder = CountingEncoder()
-    there, back = evaluate(encoder, both_ways)
+    there, back = scores_of(encoder, both_ways)
     assert encoder.images == 5 + 6
     assert there.retrieval.recall_at_1 == 1.0
     assert back.retrieval.recall_at_1 == pytest.approx(4 / 6)
@@ -104,9 +114,9 @@ def test_a_relevance_matrix_stands_in_for_places(both_ways: list[RetrievalTask])
     task = replace(
         both_ways[0], query_places=unknown[0], gallery_places=unknown[1], relevant=relevant
     )
-    assert evaluate(CountingEncoder(), [task]) == evaluate(CountingEncoder(), both_ways[:1])
+    assert scores_of(CountingEncoder(), [task]) == scores_of(CountingEncoder(), both_ways[:1])
     wrong = replace(task, relevant=~relevant)
-    assert evaluate(CountingEncoder(), [wrong])[0].retrieval.recall_at_1 == 0.0
+    assert scores_of(CountingEncoder(), [wrong])[0].retrieval.recall_at_1 == 0.0
 
 
 def test_known_positions_give_sdm(both_ways: list[RetrievalTask]) -> None:
@@ -116,7 +126,7 @@ def test_known_positions_give_sdm(both_ways: list[RetrievalTask]) -> None:
         query_positions_deg=positions[[1, 1, 2, 3, 4]],  # each one step off its place
         gallery_positions_deg=positions,
     )
-    sdm = evaluate(CountingEncoder(), [task])[0].sdm
+    sdm = scores_of(CountingEncoder(), [task])[0].sdm
     assert sdm is not None
     assert sdm[1] == pytest.approx(math.exp(-1.0), rel=1e-4)
     assert set(sdm) == {1, 3, 5}
@@ -135,7 +145,7 @@ def test_unreadable_images_take_no_part_in_the_ranking(by_matrix: bool) -> None:
         query_positions_deg=positions,
         gallery_positions_deg=positions,
     )
-    (scores,) = evaluate(CountingEncoder(), [task])
+    (scores,) = scores_of(CountingEncoder(), [task])
     assert (scores.unreadable_queries, scores.unreadable_gallery) == (1, 1)
     assert (scores.retrieval.queries, scores.retrieval.gallery) == (19, 19)
     assert scores.retrieval.recall_at_1 == pytest.approx(18 / 19)
@@ -148,9 +158,9 @@ def test_unreadable_images_take_no_part_in_the_ranking(by_matrix: bool) -> None:
 def test_removing_means_forgives_what_one_view_has_in_common() -> None:
     hazy = places_pool(range(30), in_common=0.9)
     task = task_of("drone->satellite", hazy, places_pool(range(30)))
-    plain = evaluate(CountingEncoder(), [task])[0].retrieval.recall_at_1
+    plain = scores_of(CountingEncoder(), [task])[0].retrieval.recall_at_1
     options = EmbeddingOptions(remove_means=True)
-    centred = evaluate(CountingEncoder(), [task], options)[0].retrieval.recall_at_1
+    centred = scores_of(CountingEncoder(), [task], options)[0].retrieval.recall_at_1
     assert plain < 0.7
     assert centred == 1.0
 
@@ -158,11 +168,11 @@ def test_removing_means_forgives_what_one_view_has_in_common() -> None:
 def test_a_gallery_of_unknown_places_is_refused(both_ways: list[RetrievalTask]) -> None:
     task = replace(both_ways[0], gallery_places=np.full(6, -1, np.int64))
     with pytest.raises(SourceError, match="drone->satellite: the place of no gallery image"):
-        evaluate(CountingEncoder(), [task])
+        scores_of(CountingEncoder(), [task])
 
 
 def test_the_table_has_one_aligned_row_a_task(both_ways: list[RetrievalTask]) -> None:
-    lines = score_table(evaluate(CountingEncoder(), both_ways)).splitlines()
+    lines = score_table(scores_of(CountingEncoder(), both_ways)).splitlines()
     assert lines[0].split() == ["R@1", "R@5", "R@10", "R@1%", "AP", "queries", "gallery"]
     assert lines[1].split()[:2] == ["drone->satellite", "100.00"]
     assert lines[1].split()[-2:] == ["5", "6"]

@@ -298,7 +298,7 @@ def test_a_run_leaves_all_that_the_readme_promises(kept_views: Settings) -> None
         "state.safetensors",
         "tensorboard",
     ]
-    assert list((run / "tensorboard" / "epochs").glob("events.out.tfevents.*"))
+    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
     page = (run / "retrieval.html").read_text()
     assert "a.run, epoch 3 of 3" in page
 

@@ -90,21 +90,13 @@ class PoolEmbedder:
         return without_mean(embedding) if options.remove_means else embedding
 
 
-def evaluate(
-    encoder: ImageEncoder,
-    tasks: Sequence[RetrievalTask],
-    options: EmbeddingOptions | None = None,
-) -> list[TaskScores]:
-    """Scores of each task, in their order.
+def evaluate_with(embedder: PoolEmbedder, tasks: Sequence[RetrievalTask]) -> list[TaskScores]:
+    """Scores of each task, in their order; the embedder keeps descriptors for what comes next.
 
     Raises:
-        SourceError: If a pool is empty or more than 5 % of it cannot be read.
+        SourceError: If a pool is empty, more than 5 % of it cannot be read, or a gallery holds
+            nothing but junk.
     """
-    return evaluate_with(PoolEmbedder(encoder, options or EmbeddingOptions()), tasks)
-
-
-def evaluate_with(embedder: PoolEmbedder, tasks: Sequence[RetrievalTask]) -> list[TaskScores]:
-    """The same, leaving the pools' descriptors in the embedder for whatever comes next."""
     return [
         score_task(
             task,

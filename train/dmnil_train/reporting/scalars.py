@@ -24,30 +24,25 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 logger = logging.getLogger(__name__)
 
-STEP_SERIES = "steps"
-EPOCH_SERIES = "epochs"
 _RGB = 3
 _JPEG_QUALITY = 90
 
 
 class ScalarLog:
-    """Writes curves by step and by epoch, and pictures by epoch; a context manager.
-
-    The two axes are two runs to TensorBoard, `steps` and `epochs`, so that going on from an earlier
-    epoch drops exactly what came after it from each: from the first, `first_step` and later; from
-    the second, the first epoch that is written and later.
+    """Writes curves and pictures over epochs; a context manager.
 
     A file that cannot be written never ends training: one warning, then silence.
 
     Args:
         folder: Where event files go; made when there is something to write.
-        first_step: Number of the first step of this session, above 0 when a run is resumed.
+        first_epoch: What the folder holds of this epoch and later ones is dropped, once there is
+            something to write.
     """
 
-    def __init__(self, folder: Path, first_step: int) -> None:
+    def __init__(self, folder: Path, first_epoch: int) -> None:
         self._folder = folder
-        self._first_step = first_step
-        self._files: dict[str, _EventFile] = {}
+        self._first_epoch = first_epoch
+        self._file: _EventFile | None = None
         self._gave_up = False
 
     def __enter__(self) -> ScalarLog:
@@ -61,32 +56,27 @@ class ScalarLog:
     ) -> None:
         self.close()
 
-    def step(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a point to each named curve, over steps counted through the whole run."""
-        self._write(STEP_SERIES, self._first_step, step, _scalars(values))
-
     def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Add a point to each named curve, over epochs."""
-        self._write(EPOCH_SERIES, epoch, epoch, _scalars(values))
+        """Add a point to each named curve."""
+        self._write(epoch, _scalars(values))
 
     def picture(self, epoch: int, name: str, picture: npt.NDArray[np.uint8]) -> None:
         """Show an RGB picture (H, W, 3); TensorBoard has a slider over its epochs."""
-        self._write(EPOCH_SERIES, epoch, epoch, _picture(name, picture))
+        self._write(epoch, _picture(name, picture))
 
     def close(self) -> None:
-        """Close the files; a later point opens new ones."""
-        for file in self._files.values():
+        """Close the file."""
+        if self._file is not None:
             with suppress(OSError):  # every record was flushed, so nothing is left to lose
-                file.close()
-        self._files.clear()
+                self._file.close()
 
-    def _write(self, series: str, first: int, index: int, summary: Summary) -> None:
+    def _write(self, epoch: int, summary: Summary) -> None:
         if self._gave_up:
             return
         try:
-            if series not in self._files:
-                self._files[series] = _EventFile(self._folder / series, first)
-            self._files[series].write(Event(step=index, summary=summary))
+            if self._file is None:
+                self._file = _EventFile(self._folder, self._first_epoch)
+            self._file.write(Event(step=epoch, summary=summary))
         except OSError as error:
             self._gave_up = True
             logger.warning(
@@ -112,7 +102,7 @@ class _EventFile:
     def write(self, event: Event) -> None:
         event.wall_time = time.time()
         self._records.write(event.SerializeToString())
-        # At once: a step takes far longer, and whoever watches sees where the run is.
+        # At once: an epoch takes far longer, and whoever watches sees where the run is.
         self._records.flush()
 
     def close(self) -> None:
