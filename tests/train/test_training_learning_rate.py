@@ -32,8 +32,10 @@ def test_the_cosine_rises_to_its_highest_and_falls_to_nothing(
     assert learning_rate_at(COSINE, epoch, 10, share) == pytest.approx(rate, abs=1e-12)
 
 
-def test_the_first_step_of_a_warm_up_is_small_but_moves() -> None:
-    assert 0.0 < learning_rate_at(COSINE, 0, 10, 0.0) < 0.01 * COSINE.learning_rate
+def test_a_warm_up_rises_in_a_line_from_nothing() -> None:
+    rates = [learning_rate_at(COSINE, 0, 10, share) for share in (0.0, 0.25, 0.5)]
+    assert rates[0] == 0.0
+    assert rates[2] == pytest.approx(2.0 * rates[1])
 
 
 def test_without_a_warm_up_the_cosine_starts_at_its_highest() -> None:

@@ -89,10 +89,16 @@ def test_running_means_end_as_the_first_process_has_them(tmp_path: Path) -> None
     assert first.tolist() == second.tolist() == pytest.approx([0.1, 0.1])
 
 
+def test_a_batch_takes_as_many_clusters_as_can_be_dealt_out_evenly() -> None:
+    processes = Processes(0, 3, torch.device("cpu"))
+    batches = loop._batches(np.arange(8), 1, np.random.default_rng(0), 4, 2, processes)
+    assert batches.shape == (1, 6)
+
+
 def test_a_batch_that_cannot_be_dealt_out_evenly_is_refused() -> None:
     processes = Processes(0, 3, torch.device("cpu"))
-    with pytest.raises(ConfigError, match="4 x 2 images cannot be dealt to 3 processes"):
-        loop._batches(np.arange(8), 1, np.random.default_rng(0), 4, 2, processes)
+    with pytest.raises(ConfigError, match="2 x 2 images cannot be dealt to 3 processes"):
+        loop._batches(np.arange(8), 1, np.random.default_rng(0), 2, 2, processes)
 
 
 def test_each_process_takes_its_own_part_of_a_batch() -> None:

@@ -97,7 +97,9 @@ def _steps(config: AugmentationConfig, height: int, width: int) -> list[nn.Modul
     """Geometry first, on the whole picture, then the cut, then light and colour."""
     steps: list[nn.Module] = []
     scales = (config.smallest_scale, config.largest_scale)
-    if config.rotation_deg or config.shift or scales != (1.0, 1.0):
+    # A shift alone moves whole pixels, as padding and cutting do: resampling would blur.
+    shifts_alone = config.shift > 0.0 and not config.rotation_deg and scales == (1.0, 1.0)
+    if not shifts_alone and (config.rotation_deg or config.shift or scales != (1.0, 1.0)):
         steps.append(
             kornia_augmentation.RandomAffine(
                 degrees=config.rotation_deg,
@@ -110,6 +112,13 @@ def _steps(config: AugmentationConfig, height: int, width: int) -> list[nn.Modul
     if config.perspective:
         steps.append(kornia_augmentation.RandomPerspective(config.perspective, p=0.5))
     steps.append(kornia_augmentation.CenterCrop((height, width)))
+    if shifts_alone:
+        border = (round(config.shift * width), round(config.shift * height))
+        steps.append(
+            kornia_augmentation.RandomCrop(
+                (height, width), padding=border, padding_mode="replicate", p=1.0
+            )
+        )
     if config.flip:
         steps.append(kornia_augmentation.RandomHorizontalFlip(p=0.5))
     jitter = (config.brightness, config.contrast, config.saturation, config.hue)

@@ -38,6 +38,6 @@ def learning_rate_at(config: OptimiserConfig, epoch: int, epochs: int, epoch_sha
         return config.learning_rate * config.step_factor ** (epoch // config.step_epochs)
     done = (epoch + epoch_share) / epochs
     if done < config.warm_up_share:
-        return config.learning_rate * max(done, 0.5 / epochs * 0.01) / config.warm_up_share
+        return config.learning_rate * done / config.warm_up_share
     along = (done - config.warm_up_share) / (1.0 - config.warm_up_share)
     return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * along))

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import time
 from collections import defaultdict
-from typing import Any
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from dmnil_train.evaluation.image_encoder import TorchEncoder
 from dmnil_train.inputs import FreshInputs, KeptInputs, ViewInputs, mixed_seed
 from dmnil_train.labelling import (
     EpochLabels,
+    TileMatches,
     clustered_labels,
     matched_tiles,
     shared_labels,
@@ -35,6 +36,7 @@ from dmnil_train.labelling import (
 )
 from dmnil_train.learning_rate import build_optimiser, learning_rate_at
 from dmnil_train.objective.cluster_memory import ClusterMemory
+from dmnil_train.objective.config import ObjectiveConfig
 from dmnil_train.objective.dmnil_objective import dmnil_loss
 from dmnil_train.objective.memories import (
     ViewBatch,
@@ -59,6 +61,8 @@ MOST_KEPT_TIMES = 8
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _PROBED_IMAGES = 8
+# Streams of random numbers that must not repeat one another.
+_SATELLITE, _DRONE, _NOISE, _BATCHES = range(1, 5)
 
 
 def train(config: TrainConfig) -> RunSummary:
@@ -103,18 +107,20 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
-    def inputs_of(pool: PreparedPool, augmentation: AugmentationConfig, name: str) -> ViewInputs:
+    def inputs_of(
+        pool: PreparedPool, augmentation: AugmentationConfig, name: str, stream: int
+    ) -> ViewInputs:
         fresh = FreshInputs(pool, frozen, augmentation, processes.device)
         if not config.kept_views:
             return fresh
         larger = max(len(data.satellite), 0 if data.drone is None else len(data.drone))
         views = config.kept_views * min(MOST_KEPT_TIMES, larger // len(pool))
-        return KeptInputs(fresh, views, mixed_seed(config.seed, len(name)), name)
+        return KeptInputs(fresh, views, mixed_seed(config.seed, stream), name)
 
-    satellite = inputs_of(data.satellite, config.satellite_augmentation, "satellite")
+    satellite = inputs_of(data.satellite, config.satellite_augmentation, "satellite", _SATELLITE)
     drone: ViewInputs | None = None
     if uses_drone and data.drone is not None:
-        drone = inputs_of(data.drone, config.drone_augmentation, "drone")
+        drone = inputs_of(data.drone, config.drone_augmentation, "drone", _DRONE)
     positions_m = _tile_positions(data.satellite.positions_m, len(satellite), processes.device)
     blend = WeightBlend(encoder, config.trained_share)
     optimiser = build_optimiser(config.optimiser, half.parameters())
@@ -179,7 +185,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
             memories = None
             if config.supervised:
                 labels = true_labels(data)
-            elif config.dmnil and drone_features is not None:
+            elif config.dmnil and drone_features is not None and processes.is_first:
                 labels = clustered_labels(
                     config.pseudo_labels,
                     data,
@@ -193,7 +199,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                         labels,
                         satellite_features,
                         drone_features,
-                        mixed_seed(config.seed, epoch, 3),
+                        mixed_seed(config.seed, epoch, _NOISE),
                     )
             labels = processes.from_first(labels)
             if config.dmnil or config.supervised:
@@ -211,14 +217,14 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                 and epoch >= config.places.cross_view_start
                 and drone_features is not None
             ):
-                matches = processes.from_first(
-                    matched_tiles(
+                if processes.is_first:
+                    matches = matched_tiles(
                         satellite_features,
                         drone_features,
                         config.places.nearest_tiles,
                         config.places.nearest_images,
                     )
-                )
+                matches = cast(TileMatches, processes.from_first(matches))
                 figures["tile_pairs"] = float(matches.pairs)
                 figures["matched_share"] = float(matches.matched.mean())
                 if drone_sampled is None and matches.matched.any():
@@ -234,7 +240,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                 ).to(processes.device)
 
             # --- steps
-            rng = np.random.default_rng(mixed_seed(config.seed, epoch, 4))
+            rng = np.random.default_rng(mixed_seed(config.seed, epoch, _BATCHES))
             sizes = config.batch
             satellite_batches = _batches(
                 labels.satellite,
@@ -261,7 +267,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                 bar.disable = bar.disable or not processes.is_first
                 for step in range(config.iterations):
                     rate = learning_rate_at(
-                        config.optimiser, epoch, config.epochs, step / config.iterations
+                        config.optimiser, epoch, config.epochs, (step + 0.5) / config.iterations
                     )
                     for group in optimiser.param_groups:
                         group["lr"] = rate
@@ -278,10 +284,10 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                     satellite_batch, drone_batch = _view_batches(
                         features, satellite_rows, drone_rows, labels, processes
                     )
+                    joint = _joint(satellite_batch, drone_batch, processes)
                     terms: dict[str, Tensor] = {}
                     total = features.new_zeros(())
                     if memories is not None:
-                        joint = _joint(satellite_batch, drone_batch, processes)
                         remember_batch(stage, memories, *joint)
                         loss = dmnil_loss(objective, stage, memories, satellite_batch, drone_batch)
                         total = total + loss.total
@@ -297,9 +303,13 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                         )
                         total = total + term
                         terms["tiles"] = term.detach()
-                    if tiles is not None and matches is not None and drone_batch is not None:
-                        chosen_tiles = matches.tiles[drone_batch.indexes.cpu().numpy()]
-                        positives = torch.from_numpy(chosen_tiles).to(processes.device)
+                    if (
+                        tiles is not None
+                        and matches is not None
+                        and drone_batch is not None
+                        and drone_rows is not None
+                    ):
+                        positives = _tensor(matches.tiles[drone_rows], processes)
                         weight = processes.weight_of_mean((positives >= 0).any(dim=1).sum())
                         weight = weight * config.places.cross_view_weight
                         term = weight * soft_place_contrast(
@@ -316,11 +326,16 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                     if not processes.gathered(torch.isfinite(total.detach())[None]).all():
                         named = ", ".join(f"{name} {term.item():g}" for name, term in terms.items())
                         raise _diverged(config, f"in epoch {epoch + 1}, step {step + 1} ({named})")
+                    if not total.requires_grad:
+                        raise TrainingError(
+                            f"epoch {epoch + 1} has nothing to train on: no drone image and tile "
+                            "are mutual neighbours yet; raise places.nearest_tiles and "
+                            "places.nearest_images, or places.satellite_weight above 0"
+                        )
                     optimiser.zero_grad(set_to_none=True)
                     scaler.scale(total).backward()
                     scaler.step(optimiser)
                     scaler.update()
-                    joint = _joint(satellite_batch, drone_batch, processes)
                     if memories is not None:
                         update_memories(stage, memories, *joint)
                     if tiles is not None:
@@ -419,13 +434,15 @@ def _batches(
     instances: int,
     processes: Processes,
 ) -> npt.NDArray[np.int64]:
-    """Batches of all processes together; of all clusters where there are fewer than wanted."""
+    """Batches of all processes together; of fewer clusters where there are not so many."""
     present = len(np.unique(labels[labels >= 0]))
     taken = min(clusters, present)
-    if (taken * instances) % processes.count:
+    while taken and (taken * instances) % processes.count:
+        taken -= 1
+    if present and not taken:
         raise ConfigError(
-            f"a batch of {taken} x {instances} images cannot be dealt to {processes.count} "
-            "processes: choose batch sizes that are multiples of their number"
+            f"batches of up to {clusters} x {instances} images cannot be dealt to "
+            f"{processes.count} processes: choose sizes that are multiples of their number"
         )
     return identity_batches(labels, iterations, rng, taken, instances)
 
@@ -456,7 +473,7 @@ def _recalls(figures: dict[str, float]) -> dict[str, float]:
     return {label: figures[name] for name, label in names.items() if name in figures}
 
 
-def _supervised(config: TrainConfig) -> Any:
+def _supervised(config: TrainConfig) -> ObjectiveConfig:
     """The paper's shared stage alone, from the first epoch on."""
     return dataclasses.replace(
         config.objective, inside_view_start=None, cross_view_start=None, shared_start=0

@@ -55,7 +55,16 @@ RETRIEVAL_FILE = "retrieval.html"
 TENSORBOARD_FOLDER = "tensorboard"
 _BEFORE_STATE = (CONFIG_FILE, HISTORY_FILE, RETRIEVAL_FILE, TENSORBOARD_FOLDER)
 # What may change between a run and its continuation without changing what is learnt.
-_FREE_SETTINGS = ("output", "resume", "max_minutes", "patience", "device", "compile")
+_FREE_SETTINGS = (
+    "feature_batch",
+    "channels_last",
+    "output",
+    "resume",
+    "max_minutes",
+    "patience",
+    "device",
+    "compile",
+)
 _FREE_DATA_SETTINGS = ("cache", "threads")
 
 
