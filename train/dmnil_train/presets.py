@@ -1,7 +1,7 @@
 """Named recipes: the settings in which each differs from `TrainConfig`'s defaults.
 
 `paper` is TrainConfig as it stands, with the paper's head; backbone and input come with the
-weights, which have to be named. The others were found by measuring: see train/README.md.
+weights, which have to be named. train/README.md tells what was measured.
 """
 
 from __future__ import annotations
