@@ -46,7 +46,7 @@ def read_dji_subtitle(path: Path, default_pitch_deg: float | None = None) -> Tel
     headings = _headings(fields, path)
     pitches = [values.get("gb_pitch", default_pitch_deg) for values in fields]
     if pitches[0] is None:
-        raise TelemetryError(f"{path} has no gimbal pitch: give --camera.pitch_deg")
+        raise TelemetryError(f"{path} has no gimbal pitch: give the camera's pitch_deg")
     samples = [
         TelemetrySample(
             time_s=time_s,

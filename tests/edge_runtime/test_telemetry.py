@@ -286,7 +286,7 @@ def test_neither_yaw_nor_track_is_an_error(tmp_path: Path) -> None:
 
 def test_without_gimbal_pitch_one_must_be_given(tmp_path: Path) -> None:
     text = track([(0.0, 3.0 * k) for k in range(4)], pitch=0.0)
-    with pytest.raises(TelemetryError, match=r"give --camera\.pitch_deg"):
+    with pytest.raises(TelemetryError, match="give the camera's pitch_deg"):
         read_srt(tmp_path, text)
     assert read_srt(tmp_path, text, -45.0).samples[0].pitch_deg == -45.0
 
