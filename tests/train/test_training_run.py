@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import types
 from pathlib import Path
@@ -395,3 +396,11 @@ def test_a_share_of_the_way_is_saved_and_the_whole_way_gone_on_with(
     for name, value in last_weights(blended).items():
         expected = torch.lerp(start[name], trained[name], 0.25)
         torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_checkpoint_tells_how_it_was_trained_but_not_where(settings: Settings) -> None:
+    run = train_tiny({**settings, "epochs": 1})
+    provenance = load_checkpoint(run / "last.safetensors").provenance
+    assert provenance["settings"]["data"]["root"] == "u"
+    assert "duration_s" not in provenance["figures"]
+    assert str(settings["data.root"].parent) not in json.dumps(provenance)

@@ -185,9 +185,9 @@ class RunFolder:
             "method": _method_of(self._config),
             "started_from": self._start,
             "licence": self._start.get("licence", "as the weights started from"),
-            "settings": self.settings,
+            "settings": _without_folders(self.settings, self._config),
             "epochs": epochs_done,
-            "figures": figures,
+            "figures": {name: value for name, value in figures.items() if name != "duration_s"},
             "toolkit_version": __version__,
         }
         save_checkpoint(encoder, self._config.output / name, provenance)
@@ -231,6 +231,20 @@ def _require_free(folder: Path) -> None:
     )
     if foreign:
         raise OutputError(f"{folder} holds something else ({foreign[0]}): name another output")
+
+
+def _without_folders(settings: dict[str, Any], config: TrainConfig) -> dict[str, Any]:
+    """The settings with files' names alone: where they lay is nobody's business elsewhere."""
+    data = config.data
+    named: dict[str, Any] = {
+        "root": None if data.root is None else data.root.name,
+        "satellite": None if data.satellite is None else data.satellite.name,
+        "drone": [path.name for path in data.drone_sources],
+        "telemetry": [path.name for path in data.telemetry_files],
+        "truth": [path.name for path in data.truth_files],
+    }
+    weights = Path(config.weights).name
+    return {**settings, "weights": weights, "data": {**settings["data"], **named}}
 
 
 def _method_of(config: TrainConfig) -> str:
