@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from jsonargparse import ArgumentParser
 
 from edge_runtime.bench import BenchConfig, bench_report, run_bench
 from edge_runtime.command_line import Action, Subcommand, run_subcommand
-from edge_runtime.contract.errors import ConfigError, OutputError
+from edge_runtime.contract.artefact import write_whole
+from edge_runtime.contract.errors import ConfigError
 from edge_runtime.flight import TRACK_PICTURE_NAME, FlightConfig, FlightReport, fly
 from edge_runtime.outputs.fix_log import read_fixes
 from edge_runtime.sample_flight import sample_arguments
@@ -149,15 +149,7 @@ def _flight_text(report: FlightReport) -> str:
 
 
 def _write_json(path: Path, content: object) -> None:
-    staging = path.parent / f".{path.name}.part"
-    try:
-        staging.write_text(json.dumps(content, indent=2, default=_plain) + "\n", encoding="utf-8")
-        staging.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            staging.unlink()
+    write_whole(path, json.dumps(content, indent=2, default=_plain) + "\n")
 
 
 def _plain(value: object) -> object:

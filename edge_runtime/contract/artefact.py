@@ -1,4 +1,4 @@
-"""Artefact directories: a manifest over every file, written beside and renamed into place."""
+"""Artefacts: files and directories written beside and renamed into place, manifests over files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,45 @@ def sha256_of_file(path: Path) -> str:
         while block := stream.read(_HASH_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def write_whole(path: Path, content: str | bytes, *, parents: bool = False) -> Path:
+    """Write a file as `replace_file` does; returns the path.
+
+    Args:
+        parents: Make the folder where it is missing.
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def replace_file(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Write a file beside its place and rename it there, so that no reader meets half of it.
+
+    Args:
+        content: Text is written as UTF-8.
+        durable: Wait for the disk first: else a power cut can leave the new name on no content.
+    Raises:
+        OSError: If it cannot be written; what was there before is intact.
+    """
+    staging = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with staging.open("wb") as stream:
+            stream.write(content.encode("utf-8") if isinstance(content, str) else content)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        staging.replace(path)
+    finally:
+        with suppress(OSError):
+            staging.unlink()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from edge_runtime.contract.artefact import (
     staged_directory,
     verify_hashes,
     write_manifest,
+    write_whole,
 )
 from edge_runtime.contract.errors import ArtefactError, BundleError, MapError, OutputError
 from tests.small_map import rewrite_manifest
@@ -42,6 +43,33 @@ def read(folder: Path) -> dict[str, Any]:
 @pytest.fixture
 def artefact(tmp_path: Path) -> Path:
     return write_artefact(tmp_path / "one.artefact")
+
+
+# Files
+
+
+@pytest.mark.parametrize("content", ["Zürich\n", b"\x00\xff"])
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "figures.json"
+    path.write_text("old and longer than what comes", encoding="utf-8")
+    assert write_whole(path, content) == path
+    assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_put_in_place_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "figures.json").mkdir()
+    with pytest.raises(OutputError, match=r"figures\.json cannot be written: Is a directory"):
+        write_whole(tmp_path / "figures.json", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
+
+
+def test_a_missing_folder_is_made_only_if_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "not" / "yet" / "figures.json"
+    with pytest.raises(OutputError, match="No such file or directory"):
+        write_whole(path, "new")
+    assert list(tmp_path.iterdir()) == []
+    assert write_whole(path, "new", parents=True).read_text() == "new"
 
 
 # Staging

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import dmnil_train.training_state
 from dmnil_train import cli, loop
 from dmnil_train.processes import joined_processes
 from tests.train.tiny_training import config_of
@@ -113,7 +112,7 @@ def _train_and_die(settings: dict[str, Any], moment: Moment) -> None:
 
     Path.replace = replace  # type: ignore[method-assign, assignment]
     loop.learning_rate_at = killing("step", loop.learning_rate_at)
-    dmnil_train.training_state.os.fsync = killing("write", os.fsync)
+    os.fsync = killing("write", os.fsync)
     scores = settings.pop("scores", None)
     if scores is not None:
         loop._evaluated = with_scores(scores)

@@ -33,7 +33,6 @@ from dmnil_train.reporting.history import append_epoch, epoch_line
 from dmnil_train.reporting.retrieval_page import write_retrieval_page
 from dmnil_train.reporting.retrieval_sheet import retrieval_sheet
 from dmnil_train.reporting.scalars import ScalarLog
-from dmnil_train.reporting.whole_file import write_whole
 from dmnil_train.training_state import (
     STATE_FILE,
     Progress,
@@ -43,6 +42,7 @@ from dmnil_train.training_state import (
     save_state,
 )
 from edge_runtime import __version__
+from edge_runtime.contract.artefact import write_whole
 from edge_runtime.contract.errors import OutputError, SourceError
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,6 @@ follows from the state, is written after it, and once more on resuming.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from edge_runtime.contract.artefact import replace_file
 from edge_runtime.contract.errors import OutputError, TrainingError
 
 STATE_FILE = "state.safetensors"
@@ -109,20 +109,13 @@ def save_state(
         metadata={_HEADER_KEY: json.dumps(header, sort_keys=True)},
     )
     path = folder / STATE_FILE
-    staging = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with staging.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave the new name on no content
-        staging.replace(path)
+        replace_file(path, content, durable=True)
     except OSError as error:
         raise OutputError(
             f"cannot write {path}: {error.strerror}; the state before it is intact: make room and "
             "go on with --resume"
         ) from error
-    finally:
-        staging.unlink(missing_ok=True)
 
 
 def read_state(folder: Path, config: dict[str, Any]) -> SavedState:

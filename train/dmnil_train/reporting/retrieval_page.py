@@ -29,7 +29,7 @@ from dmnil_train.reporting.retrieval_examples import (
     sample_retrieval,
 )
 from dmnil_train.reporting.thumbnails import thumbnail
-from dmnil_train.reporting.whole_file import write_whole
+from edge_runtime.contract.artefact import write_whole
 
 _TEMPLATE = "retrieval_page.html"
 _THUMBNAIL_SIDE = 192
@@ -88,7 +88,7 @@ def write_retrieval_page(
         sections="\n".join(sections),
         footer=_footer(sample, best, seed),
     )
-    return write_whole(path, page)
+    return write_whole(path, page, parents=True)
 
 
 class _Pictures:
