@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from dmnil_train.objective.running_update import follow_in_batch_order, occurrence
+from dmnil_train.objective.running_update import follow_in_batch_order
 
 SETTINGS = settings(max_examples=30, deadline=None)
 
@@ -66,10 +66,3 @@ def test_half_precision_samples_move_rows_of_full_precision() -> None:
     expected = one_at_a_time(rows, samples.float(), [1, 1], 0.5)
     follow_in_batch_order(rows, samples, torch.tensor([1, 1]), 0.5)
     torch.testing.assert_close(rows, expected)
-
-
-@pytest.mark.parametrize(
-    ("targets", "turns"), [([], []), ([7], [0]), ([4, 2, 4, 4, 2, 9], [0, 0, 1, 2, 1, 0])]
-)
-def test_occurrences_count_from_zero_in_batch_order(targets: list[int], turns: list[int]) -> None:
-    assert occurrence(torch.tensor(targets, dtype=torch.long)).tolist() == turns

@@ -104,11 +104,6 @@ def test_views_that_do_not_fit_into_memory_are_refused(
         KeptInputs(fresh, VIEWS, seed=1, label="drone")
 
 
-def test_occurrences_count_what_came_before() -> None:
-    counted = inputs._occurrence(np.array([3, 1, 3, 3, 1, 0]))
-    assert counted.tolist() == [0, 0, 1, 2, 1, 0]
-
-
 def test_seeds_of_different_numbers_differ() -> None:
     numbers = [(0, 0), (0, 1), (1, 0), (1, 1), (0, 1, 2), (0, 2, 1), (2**40, 3)]
     assert len({mixed_seed(*each) for each in numbers}) == len(numbers)

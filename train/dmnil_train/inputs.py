@@ -13,6 +13,7 @@ from torch import Tensor
 from dmnil_train.augmentation import Augmentation, AugmentationConfig
 from dmnil_train.data.pool import PreparedPool
 from dmnil_train.encoder.halves import FrozenHalf
+from dmnil_train.occurrence import occurrence
 from edge_runtime.contract.errors import TrainingError
 from edge_runtime.progress import progress_bar
 
@@ -106,7 +107,8 @@ class KeptInputs:
         rng = np.random.default_rng(seed)
         views = len(self._maps) - 1
         first = rng.integers(0, views, len(self))
-        chosen = 1 + (first[indexes] + _occurrence(indexes)) % views
+        turns = occurrence(torch.from_numpy(indexes)).numpy()
+        chosen = 1 + (first[indexes] + turns) % views
         return self._maps[chosen, indexes].to(self._device, torch.float32)
 
     def clean(self, indexes: Indexes, mirrored: bool = False) -> Tensor:
@@ -118,15 +120,6 @@ class KeptInputs:
         if mirrored:
             raise ValueError("mirror images are not kept")
         return self._maps[0, indexes].to(self._device, torch.float32)
-
-
-def _occurrence(indexes: Indexes) -> Indexes:
-    """How often each entry's value came before it."""
-    order = np.argsort(indexes, kind="stable")
-    _, starts, inverse = np.unique(indexes[order], return_index=True, return_inverse=True)
-    places = np.empty(len(indexes), np.int64)
-    places[order] = np.arange(len(indexes)) - starts[inverse]
-    return places
 
 
 def mixed_seed(*numbers: int) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dmnil_train.config import PseudoLabelConfig
 from dmnil_train.data.pool import TrainingData
+from dmnil_train.occurrence import occurrence
 from dmnil_train.pseudo_labels import (
     cluster,
     enhanced_satellite_labels,
@@ -162,8 +163,6 @@ def matched_tiles(
     """Tiles and drone images that are among each other's nearest, each view's mean removed."""
     pairs = mutual_neighbours(drone_features, satellite_features, nearest_tiles, nearest_images)
     tiles = np.full((len(drone_features), nearest_tiles), -1, np.int64)
-    order = np.argsort(pairs[:, 0], kind="stable")
-    drone, tile = pairs[order].T
-    _, starts, inverse = np.unique(drone, return_index=True, return_inverse=True)
-    tiles[drone, np.arange(len(drone)) - starts[inverse]] = tile
+    drone, tile = pairs.T
+    tiles[drone, occurrence(torch.from_numpy(drone)).numpy()] = tile
     return TileMatches(tiles)

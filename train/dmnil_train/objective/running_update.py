@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dmnil_train.encoder.heads import unit_length
+from dmnil_train.occurrence import occurrence
 
 
 @torch.no_grad()
@@ -29,15 +30,3 @@ def follow_in_batch_order(rows: Tensor, samples: Tensor, targets: Tensor, moment
         target = targets[members]
         moved = momentum * rows[target] + (1.0 - momentum) * samples[members].to(rows.dtype)
         rows[target] = unit_length(moved)
-
-
-def occurrence(targets: Tensor) -> Tensor:
-    """How many earlier entries of (B,) `targets` hold the same value as each entry does, (B,)."""
-    values, order = torch.sort(targets, stable=True)
-    places = torch.arange(len(targets), device=targets.device)
-    starts_group = torch.ones_like(values, dtype=torch.bool)
-    starts_group[1:] = values[1:] != values[:-1]
-    group_start = torch.where(starts_group, places, 0).cummax(dim=0).values
-    turns = torch.empty_like(places)
-    turns[order] = places - group_start
-    return turns
