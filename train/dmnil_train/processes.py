@@ -13,6 +13,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from dmnil_train.device import chosen_device
 from edge_runtime.contract.errors import ConfigError
 
 _LONGEST_WAIT = timedelta(hours=4)
@@ -84,7 +85,7 @@ def joined_processes(device: str) -> Iterator[Processes]:
         ConfigError: If the device is not to be had.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")) if count > 1 else 0)
+    chosen = chosen_device(device, int(os.environ.get("LOCAL_RANK", "0")) if count > 1 else 0)
     if count == 1:
         yield Processes(0, 1, chosen)
         return
@@ -110,22 +111,3 @@ def wrapped(module: torch.nn.Module, processes: Processes) -> torch.nn.Module:
         return module
     devices = [processes.device] if processes.device.type == "cuda" else None
     return torch.nn.parallel.DistributedDataParallel(module, device_ids=devices)
-
-
-def _device(name: str, local_rank: int) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device is {name!r}: choose cpu, cuda, cuda:N or auto") from error
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device is {name!r}: choose cpu, cuda, cuda:N or auto")
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ConfigError("device is cuda, but PyTorch finds no NVIDIA GPU: use --device cpu")
-        if device.index is None:
-            device = torch.device("cuda", local_rank)
-        if (device.index or 0) >= torch.cuda.device_count():
-            raise ConfigError(f"there is no {device}: {torch.cuda.device_count()} GPUs are here")
-    return device

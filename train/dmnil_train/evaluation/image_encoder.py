@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dmnil_train.device import chosen_device
 from dmnil_train.encoder.checkpoint import load_encoder
 from dmnil_train.encoder.model import Encoder
 from edge_runtime.contract.artefact import sha256_of_file
@@ -144,20 +145,8 @@ def open_encoder(
         raise ConfigError(
             f"a checkpoint cannot be run in {precision}: choose fp32 or fp16, or export it first"
         )
-    target = _device(device)
+    target = chosen_device(device)
     network = load_encoder(path).to(target)
     if precision == "fp16":
         network.backbone.half()
     return TorchEncoder(network, sha256_of_file(path))
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"device {name!r} cannot be used: {reason}") from error
-    return device
