@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dmnil_train.data.changed_pool import ChangedPool
 from dmnil_train.data.pool import ImagePool
 
 
@@ -37,28 +38,15 @@ def _at_size(
 
 
 @dataclass(frozen=True)
-class ResizedPool:
+class ResizedPool(ChangedPool):
     """Another pool's pictures, all of one size."""
 
-    pool: ImagePool
     height: int
     width: int
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """One name an image."""
-        return self.pool.names
-
-    def __len__(self) -> int:
-        return len(self.pool)
-
-    def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """One image, (height, width, 3) RGB.
-
-        Raises:
-            SourceError: If it cannot be decoded.
-        """
-        return resized(self.pool.read(index), self.height, self.width)
+    def changed(self, picture: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.uint8]:
+        """The picture at (height, width)."""
+        return resized(picture, self.height, self.width)
 
 
 @dataclass(frozen=True)

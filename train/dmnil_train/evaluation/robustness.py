@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from dmnil_train.data.changed_pool import ChangedPool
 from dmnil_train.data.pool import ImagePool, RetrievalTask
 from dmnil_train.data.resize import ChosenPool, ResizedPool
 from dmnil_train.evaluation.corruption import (
@@ -21,30 +22,17 @@ from dmnil_train.evaluation.text_table import aligned, percent
 
 
 @dataclass(frozen=True)
-class CorruptedPool:
+class CorruptedPool(ChangedPool):
     """Another pool's pictures in bad conditions, each drawn by the seed and its own index."""
 
-    pool: ImagePool
     name: CorruptionName
     severity: int
     seed: int
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """One name an image."""
-        return self.pool.names
-
-    def __len__(self) -> int:
-        return len(self.pool)
-
-    def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """One image, (H, W, 3) RGB.
-
-        Raises:
-            SourceError: If it cannot be decoded.
-        """
+    def changed(self, picture: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.uint8]:
+        """The picture in these conditions."""
         own_seed = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
-        return corrupt(self.pool.read(index), self.name, self.severity, own_seed)
+        return corrupt(picture, self.name, self.severity, own_seed)
 
 
 @dataclass(frozen=True)
