@@ -13,23 +13,9 @@ import yaml
 
 from dmnil_train import cli
 from dmnil_train.config import TrainConfig
-from edge_runtime.contract.errors import TrainingError
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "train" / "configs").glob("*.yaml"))
-
-
-@pytest.fixture
-def resolved(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
-    """Configurations that the command arrives at, which then does not train."""
-    found: list[TrainConfig] = []
-
-    def refuse(config: TrainConfig) -> None:
-        found.append(config)
-        raise TrainingError("enough")
-
-    monkeypatch.setattr("dmnil_train.loop.train", refuse)
-    return found
 
 
 def command_in(text: str) -> list[str]:

@@ -12,23 +12,9 @@ from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder
 from dmnil_train.learning_rate import learning_rate_at
 from dmnil_train.presets import PRESETS
-from edge_runtime.contract.errors import TrainingError
 
 UNIVERSITY = ("-o", "u.run", "--data.layout", "university1652", "--data.root", "u")
 CONVNEXT = ("--weights", "convnext.pth")
-
-
-@pytest.fixture
-def resolved(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
-    """Configurations that the command arrives at, which then does not train."""
-    found: list[TrainConfig] = []
-
-    def refuse(config: TrainConfig) -> None:
-        found.append(config)
-        raise TrainingError("enough")
-
-    monkeypatch.setattr("dmnil_train.loop.train", refuse)
-    return found
 
 
 @pytest.fixture
