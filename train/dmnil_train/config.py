@@ -160,16 +160,6 @@ class BatchConfig:
         if min(*sizes, self.satellite_instances, self.satellite_repeats) < 1:
             raise ConfigError("batch: every size must be at least 1")
 
-    @property
-    def drone_size(self) -> int:
-        """Drone images in a step."""
-        return self.drone_clusters * self.drone_instances
-
-    @property
-    def satellite_size(self) -> int:
-        """Satellite images in a step, repeats counted."""
-        return self.satellite_clusters * self.satellite_instances * self.satellite_repeats
-
 
 @dataclass(frozen=True)
 class TrainConfig:
