@@ -181,13 +181,17 @@ def remembered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, list[int], l
 def test_mutual_neighbours_alone_may_share_labels(
     settings: Settings, remembered: list[tuple[bool, list[int], list[int]]]
 ) -> None:
-    train_tiny({**settings, "pseudo_labels.enhancement": "mutual"})
+    run = train_tiny({**settings, "pseudo_labels.enhancement": "mutual"})
     assert [shared for shared, _, _ in remembered] == [False, False, True]
     own, (_, satellite, drone) = remembered[0][1], remembered[2]
     assert own == list(range(8))
     assert -1 in satellite  # whom too few drone images choose
     assert {*satellite} - {-1} <= {*drone}
     assert len({*satellite}) > 1
+    for row, (_, *views) in zip(history_of(run)[1:], remembered, strict=True):
+        for view, labels in zip(("satellite", "drone"), views, strict=True):
+            assert row[f"{view}_clusters"] == len({*labels} - {-1})
+            assert row[f"{view}_outlier_share"] == labels.count(-1) / len(labels)
 
 
 def test_views_keep_their_own_labels_where_none_are_to_be_shared(

@@ -41,6 +41,15 @@ class EpochLabels:
     drone: Labels | None
     shared: bool
 
+    def figures(self) -> dict[str, float]:
+        """By view, how many clusters there are, and the share of images in none (0-1)."""
+        found: dict[str, float] = {}
+        for view, labels in (("drone", self.drone), ("satellite", self.satellite)):
+            if labels is not None:
+                found[f"{view}_clusters"] = float(len(np.unique(labels[labels >= 0])))
+                found[f"{view}_outlier_share"] = float((labels < 0).mean())
+        return found
+
 
 @dataclass(frozen=True)
 class TileMatches:

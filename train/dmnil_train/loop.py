@@ -203,12 +203,11 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                     )
             labels = processes.from_first(labels)
             if config.dmnil or config.supervised:
+                figures.update(labels.figures())
                 stage = dataclasses.replace(stage, shared_labels=labels.shared)
                 pools = [ViewPool(satellite_features, _tensor(labels.satellite, processes))]
                 if labels.drone is not None and drone_features is not None:
                     pools.append(ViewPool(drone_features, _tensor(labels.drone, processes)))
-                    figures["drone_clusters"] = float(labels.drone.max() + 1)
-                    figures["drone_outlier_share"] = float((labels.drone < 0).mean())
                 memories = build_memories(objective, stage, *pools).to(processes.device)
             drone_sampled = labels.drone
             matches = None
