@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from jsonargparse import ArgumentParser
 
+from dmnil_train import cli
 from dmnil_train.data.pool import PreparedPool, RetrievalTask
+from dmnil_train.encoder import load_encoder, save_checkpoint
 from dmnil_train.evaluation.evaluate import (
     EmbeddingOptions,
     PoolEmbedder,
@@ -22,6 +25,7 @@ from dmnil_train.evaluation.evaluate import (
 from dmnil_train.evaluation.run import EvaluateConfig, run_evaluation
 from edge_runtime.contract.errors import ConfigError, OutputError, SourceError
 from tests.tiny_encoder import write_tiny_encoder
+from tests.train.tiny_training import write_tiny_start
 
 SIDE_PX = 64
 
@@ -231,6 +235,24 @@ def test_nothing_to_evaluate_is_an_error(tmp_path: Path) -> None:
     bundle = write_tiny_encoder(tmp_path / "tiny.encoder", SIDE_PX)
     with pytest.raises(SourceError, match="nothing to evaluate"):
         run_evaluation(EvaluateConfig(bundle), lambda height, width: [])
+
+
+def test_a_diverged_encoder_is_named_on_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny_start(tmp_path)
+    checkpoint = tmp_path / "start.safetensors"
+    encoder = load_encoder(checkpoint)
+    with torch.no_grad():
+        next(encoder.backbone.parameters()).fill_(float("nan"))
+    save_checkpoint(encoder, checkpoint)
+    data = ["--data.layout", "university1652", "--data.root", str(tmp_path / "u")]
+    assert cli.main(["evaluate", str(checkpoint), "--device", "cpu", *data]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"dmnil-train evaluate: error: {checkpoint}: the encoder returned ")
+    assert "not finite" in line
 
 
 def test_a_json_that_cannot_be_written_is_found_out_before_anything_is_encoded(

@@ -85,7 +85,10 @@ class TorchEncoder:
         finally:
             self._network.train(was_training)
         if not np.isfinite(descriptors).all():
-            raise EngineError("the encoder returned values that are not finite")
+            raise EngineError(
+                "the encoder returned values that are not finite: its training diverged, or fp16 "
+                "is too coarse for it; give an earlier checkpoint, or precision fp32"
+            )
         return np.asarray(descriptors, np.float32)
 
 

@@ -20,7 +20,7 @@ from dmnil_train.evaluation.evaluate import (
 from dmnil_train.evaluation.image_encoder import ImageEncoder, open_encoder
 from dmnil_train.evaluation.robustness import RobustnessScores, robustness, robustness_table
 from edge_runtime.contract.artefact import write_whole
-from edge_runtime.contract.errors import ConfigError, OutputError, SourceError
+from edge_runtime.contract.errors import ConfigError, EngineError, OutputError, SourceError
 
 REPORT_KIND = "retrieval evaluation"
 REPORT_SCHEMA_VERSION = 1
@@ -114,6 +114,7 @@ def run_evaluation(
     Raises:
         SourceError: If there is nothing to evaluate, or a pool cannot be read.
         BundleError: If the encoder cannot be used.
+        EngineError: If it fails, or what it returns is not finite.
         ConfigError: If the device or precision is not to be had.
         OutputError: If the JSON cannot be written.
     """
@@ -131,14 +132,17 @@ def run_evaluation(
         config.batch_size, config.mirror, config.remove_means, config.readers
     )
     embedder = PoolEmbedder(encoder, options)
-    scores = evaluate_with(embedder, tasks)
     held_up: list[RobustnessScores] = []
-    if config.robustness:
-        held_up = [
-            robustness(embedder, task, config.robustness_queries, config.seed)
-            for task in tasks
-            if not task.name.startswith(SATELLITE_QUERIES)
-        ]
+    try:
+        scores = evaluate_with(embedder, tasks)
+        if config.robustness:
+            held_up = [
+                robustness(embedder, task, config.robustness_queries, config.seed)
+                for task in tasks
+                if not task.name.startswith(SATELLITE_QUERIES)
+            ]
+    except EngineError as error:
+        raise EngineError(f"{config.encoder}: {error}") from error
     report = EvaluationReport(
         encoder=config.encoder.name,
         encoder_sha256=encoder.sha256,
