@@ -210,6 +210,10 @@ def test_weights_that_cannot_be_used_are_named(
     save_file({"words.weight": torch.zeros(2, 2)}, other)
     said = message_of(capsys, {**settings, "weights": other})
     assert said.startswith("no known network has such weights")
+    assert said.endswith(f"these begin with words.weight (in {other})")
+    save_file({"stem.0.weight": torch.zeros(2), "stem.7.weight": torch.zeros(2)}, other)
+    said = message_of(capsys, {**settings, "weights": other})
+    assert said.endswith(f"look like timm but hold unexpected names: stem.7.weight (in {other})")
 
 
 # Labels

@@ -16,6 +16,7 @@ from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder, build_encoder
 from dmnil_train.encoder.naming import backbone_of, convnext_shape, cut_weights, rename_weights
 from edge_runtime.contract.artefact import sha256_of_file
+from edge_runtime.contract.errors import BundleError
 
 SHIPPED_LITE2 = "efficientnet-lite2"
 # What ImageNet weights did best with, untrained, on rectified pictures of the ground.
@@ -68,9 +69,12 @@ def encoder_with(checkpoint: Checkpoint, config: EncoderConfig) -> Encoder:
 
 def _published(path: Path) -> Checkpoint:
     published = read_published_weights(path)
-    backbone = backbone_of(published)
-    weights = rename_weights(published, backbone)
-    if backbone == "efficientnet-lite2":
-        return Checkpoint(LITE2_RECIPE, weights)
-    depths, widths = convnext_shape(weights)
+    try:
+        backbone = backbone_of(published)
+        weights = rename_weights(published, backbone)
+        if backbone == "efficientnet-lite2":
+            return Checkpoint(LITE2_RECIPE, weights)
+        depths, widths = convnext_shape(weights)
+    except BundleError as error:
+        raise BundleError(f"{error} (in {path})") from error
     return Checkpoint(EncoderConfig(depths=depths, widths=widths), weights)
