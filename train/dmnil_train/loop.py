@@ -37,21 +37,19 @@ from dmnil_train.labelling import (
 from dmnil_train.learning_rate import build_optimiser, learning_rate_at
 from dmnil_train.objective.cluster_memory import ClusterMemory
 from dmnil_train.objective.config import ObjectiveConfig
-from dmnil_train.objective.dmnil_objective import dmnil_loss
 from dmnil_train.objective.memories import (
-    ViewBatch,
     ViewPool,
     build_memories,
     remember_batch,
     update_memories,
 )
-from dmnil_train.objective.place_contrast import place_contrast, soft_place_contrast
 from dmnil_train.processes import Processes, joined_processes, wrapped
 from dmnil_train.pseudo_labels import singletons
 from dmnil_train.reporting.summary import RunSummary
 from dmnil_train.run_folder import BEST_FILE, LAST_FILE, RETRIEVAL_FILE, RunFolder
 from dmnil_train.sampling import identity_batches
 from dmnil_train.training_state import Progress
+from dmnil_train.training_step import EpochTargets, joint_batches, step_loss, view_batches
 from edge_runtime.contract.errors import ConfigError, TrainingError
 from edge_runtime.progress import progress_bar
 
@@ -205,12 +203,12 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
             if config.dmnil or config.supervised:
                 figures.update(labels.figures())
                 stage = dataclasses.replace(stage, shared_labels=labels.shared)
-                pools = [ViewPool(satellite_features, _tensor(labels.satellite, processes))]
+                pools = [ViewPool(satellite_features, processes.tensor(labels.satellite))]
                 if labels.drone is not None and drone_features is not None:
-                    pools.append(ViewPool(drone_features, _tensor(labels.drone, processes)))
+                    pools.append(ViewPool(drone_features, processes.tensor(labels.drone)))
                 memories = build_memories(objective, stage, *pools).to(processes.device)
             drone_sampled = labels.drone
-            matches = None
+            matches = tiles_of_drone = None
             if (
                 config.places.cross_view_weight > 0.0
                 and epoch >= config.places.cross_view_start
@@ -224,6 +222,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                         config.places.nearest_images,
                     )
                 matches = cast(TileMatches, processes.from_first(matches))
+                tiles_of_drone = processes.tensor(matches.tiles)
                 figures["tile_pairs"] = float(matches.pairs)
                 figures["matched_share"] = float(matches.matched.mean())
                 if drone_sampled is None and matches.matched.any():
@@ -237,6 +236,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                     config.places.temperature,
                     config.places.momentum,
                 ).to(processes.device)
+            targets = EpochTargets(stage, memories, tiles, positions_m, tiles_of_drone)
 
             # --- steps
             rng = np.random.default_rng(mixed_seed(config.seed, epoch, _BATCHES))
@@ -280,68 +280,35 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                         inputs = torch.cat([inputs, drone.augmented(drone_rows, seed + 1)])
                     with _autocast(config, processes):
                         features = network(inputs)
-                    satellite_batch, drone_batch = _view_batches(
+                    satellite_batch, drone_batch = view_batches(
                         features, satellite_rows, drone_rows, labels, processes
                     )
-                    joint = _joint(satellite_batch, drone_batch, processes)
-                    terms: dict[str, Tensor] = {}
-                    total = features.new_zeros(())
+                    joint = joint_batches(satellite_batch, drone_batch, processes)
                     if memories is not None:
                         remember_batch(stage, memories, *joint)
-                        loss = dmnil_loss(objective, stage, memories, satellite_batch, drone_batch)
-                        total = total + loss.total
-                        terms.update(loss.terms)
-                    if tiles is not None and config.places.satellite_weight > 0.0:
-                        term = config.places.satellite_weight * place_contrast(
-                            unit_length(satellite_batch.features.float()),
-                            satellite_batch.indexes,
-                            tiles.centroids,
-                            positions_m,
-                            config.places.radius_m,
-                            config.places.temperature,
-                        )
-                        total = total + term
-                        terms["tiles"] = term.detach()
-                    if (
-                        tiles is not None
-                        and matches is not None
-                        and drone_batch is not None
-                        and drone_rows is not None
-                    ):
-                        positives = _tensor(matches.tiles[drone_rows], processes)
-                        weight = processes.weight_of_mean((positives >= 0).any(dim=1).sum())
-                        weight = weight * config.places.cross_view_weight
-                        term = weight * soft_place_contrast(
-                            unit_length(drone_batch.features.float()),
-                            positives,
-                            (positives >= 0).float(),
-                            tiles.centroids,
-                            positions_m,
-                            config.places.radius_m,
-                            config.places.temperature,
-                        )
-                        total = total + term
-                        terms["cross_view_tiles"] = term.detach()
-                    if not processes.gathered(torch.isfinite(total.detach())[None]).all():
-                        named = ", ".join(f"{name} {term.item():g}" for name, term in terms.items())
+                    loss = step_loss(
+                        objective, config.places, targets, satellite_batch, drone_batch, processes
+                    )
+                    if not processes.gathered(torch.isfinite(loss.total.detach())[None]).all():
+                        terms = loss.terms.items()
+                        named = ", ".join(f"{name} {term.item():g}" for name, term in terms)
                         raise _diverged(config, f"in epoch {epoch + 1}, step {step + 1} ({named})")
-                    if not total.requires_grad:
+                    if not loss.total.requires_grad:
                         raise TrainingError(
                             f"epoch {epoch + 1} has nothing to train on: no drone image and tile "
                             "are mutual neighbours yet; raise places.nearest_tiles and "
                             "places.nearest_images, or places.satellite_weight above 0"
                         )
                     optimiser.zero_grad(set_to_none=True)
-                    scaler.scale(total).backward()
+                    torch.autograd.backward(scaler.scale(loss.total))
                     scaler.step(optimiser)
                     scaler.update()
                     if memories is not None:
                         update_memories(stage, memories, *joint)
                     if tiles is not None:
                         tiles.update(unit_length(joint[0].features.float()), joint[0].indexes)
-                    terms["loss"] = total.detach()
-                    for name, term in terms.items():
-                        sums[name] += term.detach()
+                    for name, term in (*loss.terms.items(), ("loss", loss.total.detach())):
+                        sums[name] += term
                     bar.update()
             processes.equalise_buffers(half)
             half.eval()
@@ -390,39 +357,6 @@ def pool_features(
                 features = (features + half(inputs.clean(batch, mirrored=True))) / 2
             described.append(features.float())
     return processes.gathered(torch.cat(described))[: len(inputs)].clone()
-
-
-def _view_batches(
-    features: Tensor,
-    satellite_rows: npt.NDArray[np.int64],
-    drone_rows: npt.NDArray[np.int64] | None,
-    labels: EpochLabels,
-    processes: Processes,
-) -> tuple[ViewBatch, ViewBatch | None]:
-    count = len(satellite_rows)
-    satellite = ViewBatch(
-        features[:count],
-        _tensor(satellite_rows, processes),
-        _tensor(labels.satellite[satellite_rows], processes),
-    )
-    if drone_rows is None:
-        return satellite, None
-    own = np.zeros_like(drone_rows) if labels.drone is None else labels.drone[drone_rows]
-    return satellite, ViewBatch(
-        features[count:], _tensor(drone_rows, processes), _tensor(own, processes)
-    )
-
-
-def _joint(
-    satellite: ViewBatch, drone: ViewBatch | None, processes: Processes
-) -> tuple[ViewBatch, ViewBatch | None]:
-    """The batch of all processes together, so that every one moves its memories alike."""
-
-    def gathered(batch: ViewBatch) -> ViewBatch:
-        parts = (batch.features.float(), batch.indexes, batch.labels)
-        return ViewBatch(*(processes.gathered(part) for part in parts))
-
-    return gathered(satellite), None if drone is None else gathered(drone)
 
 
 def _batches(
@@ -483,10 +417,6 @@ def _autocast(config: TrainConfig, processes: Processes) -> torch.autocast:
     return torch.autocast(
         processes.device.type, AUTOCAST[config.precision], enabled=config.precision != "fp32"
     )
-
-
-def _tensor(values: npt.NDArray[np.int64], processes: Processes) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values)).to(processes.device)
 
 
 def _tile_positions(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed
 from torch import Tensor
@@ -32,6 +34,10 @@ class Processes:
     def is_first(self) -> bool:
         """Whether this one writes files and evaluates."""
         return self.rank == 0
+
+    def tensor(self, values: npt.NDArray[np.int64]) -> Tensor:
+        """An array on this process's device."""
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
     def share_of(self, batch: Any) -> Any:
         """This process's contiguous part of a batch that all know, an array or a tensor."""
