@@ -13,6 +13,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from dmnil_train import cli
+from dmnil_train.data.changed_pool import ChangedPool
 from dmnil_train.data.pool import PreparedPool, RetrievalTask
 from dmnil_train.encoder import load_encoder, save_checkpoint
 from dmnil_train.evaluation.evaluate import (
@@ -74,23 +75,16 @@ def scores_of(
     return evaluate_with(PoolEmbedder(encoder, options or EmbeddingOptions()), tasks)
 
 
-class BrokenPool:
+@dataclass(frozen=True)
+class BrokenPool(ChangedPool):
     """Another pool's pictures, one of which cannot be read."""
 
-    def __init__(self, pool: PreparedPool, broken: int) -> None:
-        self.pool, self.broken = pool, broken
+    broken: int
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.pool.names
-
-    def __len__(self) -> int:
-        return len(self.pool)
-
-    def read(self, index: int) -> npt.NDArray[np.uint8]:
+    def changed(self, picture: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.uint8]:
         if index == self.broken:
             raise SourceError(f"{index}.jpg cannot be decoded")
-        return self.pool.read(index)
+        return picture
 
 
 @pytest.fixture
