@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmnil_train.augmentation import Augmentation, AugmentationConfig
+from dmnil_train.augmentation import Augmentation, AugmentationConfig, turned_middle
 from dmnil_train.data.pool import PreparedPool
 from edge_runtime.contract.errors import ConfigError
 
@@ -174,3 +174,21 @@ def test_without_a_margin_edges_are_mirrored() -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, float], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         AugmentationConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_quarter_turn_is_numpys() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), dtype=np.uint8)
+    turned = turned_middle(pictures, 90.0, (32, 32), torch.device("cpu"))
+    expected = np.rot90(pictures[:, 8:40, 8:40], axes=(1, 2))
+    np.testing.assert_allclose(turned.numpy(), expected, atol=0.02)
+    still = turned_middle(pictures, 0.0, (32, 32), torch.device("cpu"))
+    np.testing.assert_allclose(still.numpy(), pictures[:, 8:40, 8:40], atol=0.02)
+
+
+def test_a_turned_picture_without_surroundings_shows_nothing_beyond_its_edges() -> None:
+    side = 64
+    pictures = np.zeros((1, side, side, 3), np.uint8)
+    pictures[:, 2:-2, 2:-2] = 200
+    turned = turned_middle(pictures, 45.0, (side, side), torch.device("cpu"))
+    # A diamond inscribed in the square reaches its edges at the corners of what is seen alone.
+    assert float((turned < 199).float().mean()) < 0.02

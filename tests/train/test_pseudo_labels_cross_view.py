@@ -203,3 +203,15 @@ def test_a_vote_that_decides_nothing_is_refused(min_votes: int, min_share: float
     tiles, drones, place = two_views(places=2, drones_each=4, lonely_tiles=0)
     with pytest.raises(TrainingError, match="choose 1 or more votes"):
         mutual_matches(tiles, drones, place, min_votes=min_votes, min_share=min_share)
+
+
+def test_of_several_views_of_a_tile_the_most_similar_counts() -> None:
+    tiles, drones, _ = two_views(places=12, drones_each=1, lonely_tiles=0)
+    other_views = unit_features(24, seed=5, size=tiles.shape[1]).view(12, 2, -1)
+    turned = torch.cat((other_views, tiles[:, None]), dim=1)
+    for which in range(3):
+        rolled = turned.roll(which, dims=1)
+        assert mutual_neighbours(drones, rolled, 1, 1).tolist() == [[p, p] for p in range(12)]
+    places = torch.arange(12).repeat_interleave(4).numpy()
+    several = drones.repeat_interleave(4, dim=0)
+    assert mutual_matches(turned, several, places).tolist() == list(range(12))

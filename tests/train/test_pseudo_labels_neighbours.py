@@ -106,3 +106,12 @@ def test_a_gpu_finds_the_neighbours_that_a_processor_finds() -> None:
     on_gpu = nearest_neighbours(features.cuda(), 20, block_rows=700)
     torch.testing.assert_close(on_gpu[0].cpu(), similarities, atol=1e-5, rtol=0)
     assert (on_gpu[1].cpu() == indices).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("block_rows", [4, 7, 100])
+def test_gallery_images_of_several_views_are_ranked_by_their_best(block_rows: int) -> None:
+    queries, views = unit_features(11, seed=3), unit_features(9 * 3, seed=4).view(9, 3, -1)
+    best = torch.einsum("qd,gvd->qgv", queries, views).amax(dim=2)
+    found, finders = nearest_both_ways(queries, views, 4, 5, block_rows)
+    assert torch.equal(found, best.topk(4, dim=1).indices)
+    assert torch.equal(finders, best.T.topk(5, dim=1).indices)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import kornia.augmentation as kornia_augmentation
+import kornia.geometry.transform as kornia_transform
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -91,6 +93,38 @@ class Augmentation(nn.Module):
             torch.manual_seed(seed)
             varied: Tensor = self._steps(images)
         return varied.clamp(0.0, 1.0).permute(0, 2, 3, 1) * 255.0
+
+
+@torch.no_grad()
+def turned_middle(
+    pictures: npt.NDArray[np.uint8],
+    turn_deg: float,
+    input_size: tuple[int, int],
+    device: torch.device,
+) -> Tensor:
+    """The middle of pictures (N, H, W, 3), turned anticlockwise, (N, height, width, 3), 0-255.
+
+    Pictures without surroundings are magnified by up to the square root of two, at every turn
+    alike, so that nothing beyond their edges is seen.
+    """
+    height, width = input_size
+    colours_first = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+    images = colours_first.permute(0, 3, 1, 2).to(torch.float32)
+    magnified = max(1.0, math.hypot(height, width) / min(images.shape[2:]))
+    picture_height, picture_width = images.shape[2:]
+    matrix = kornia_transform.get_rotation_matrix2d(
+        center=images.new_tensor([[(picture_width - 1) / 2, (picture_height - 1) / 2]]),
+        angle=images.new_tensor([turn_deg]),
+        scale=images.new_full((1, 2), magnified),
+    )
+    turned = kornia_transform.warp_affine(
+        images,
+        matrix.expand(len(images), 2, 3),
+        (picture_height, picture_width),
+        padding_mode="reflection",
+        align_corners=True,
+    )
+    return kornia_transform.center_crop(turned, (height, width)).permute(0, 2, 3, 1)
 
 
 def _steps(config: AugmentationConfig, height: int, width: int) -> list[nn.Module]:

@@ -10,10 +10,10 @@ from dmnil_train.augmentation import AugmentationConfig
 from dmnil_train.data.config import DataConfig
 from dmnil_train.encoder.choices import EncoderChoices
 from dmnil_train.objective.config import ObjectiveConfig
+from dmnil_train.objective.precision import PRECISIONS, Precision
 from edge_runtime.contract.errors import ConfigError
 
 Enhancement = Literal["paper", "mutual", "none"]
-PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,31 @@ class PlaceConfig:
                 "places: nearest_tiles and nearest_images must be 1 or more, cross_view_start 0 or "
                 "more"
             )
+
+    def draws_drone_views(self, epoch: int) -> bool:
+        """Whether the cross-view term acts in an epoch."""
+        return self.cross_view_weight > 0.0 and epoch >= self.cross_view_start
+
+
+@dataclass(frozen=True)
+class MatchingConfig:
+    """What tells which drone images and satellite images show the same ground.
+
+    Args:
+        features: `head` compares what is trained; `grid` compares averages over 4 x 4 cells of the
+            same feature map, which keep where things lie, where the head itself has no cells.
+        headings: Into how many headings, evenly spread, each satellite image is turned, the most
+            similar counts; 1 where drone views are north up.
+    """
+
+    features: Literal["head", "grid"] = "head"
+    headings: int = 1
+
+    def __post_init__(self) -> None:
+        if self.features not in ("head", "grid"):
+            raise ConfigError(f"matching.features is {self.features!r}: choose head or grid")
+        if self.headings < 1:
+            raise ConfigError(f"matching.headings must be 1 or more, is {self.headings}")
 
 
 @dataclass(frozen=True)
@@ -184,6 +209,8 @@ class TrainConfig:
         objective: Its weights and schedule.
         pseudo_labels: Its clusters.
         places: The recipes beyond the paper.
+        matching: How the two views are matched, for places.cross_view_weight and for
+            pseudo_labels.enhancement mutual.
         supervised: Use the true places of both pools as labels: no method, but an upper bound.
         drone_augmentation: How drone images are varied.
         satellite_augmentation: How satellite images are varied.
@@ -217,6 +244,7 @@ class TrainConfig:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     pseudo_labels: PseudoLabelConfig = field(default_factory=PseudoLabelConfig)
     places: PlaceConfig = field(default_factory=PlaceConfig)
+    matching: MatchingConfig = field(default_factory=MatchingConfig)
     supervised: bool = False
     drone_augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     satellite_augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -230,7 +258,7 @@ class TrainConfig:
     max_minutes: float = 0.0
     seed: int = 0
     device: str = "auto"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     channels_last: bool = True
     compile: bool = False
     feature_batch: int = 64
@@ -289,3 +317,9 @@ class TrainConfig:
             )
         if self.supervised and self.data.layout == "region":
             raise ConfigError("supervised needs true places, and a region's images carry none")
+
+    def matches_views(self, epoch: int) -> bool:
+        """Whether an epoch asks which images of the two views show the same ground."""
+        mutual = self.dmnil and self.pseudo_labels.enhancement == "mutual"
+        shares = mutual and self.objective.stage(epoch).shared_labels
+        return self.places.draws_drone_views(epoch) or shares

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dmnil_train.augmentation import Augmentation, AugmentationConfig
+from dmnil_train.augmentation import Augmentation, AugmentationConfig, turned_middle
 from dmnil_train.data.pool import PreparedPool
 from dmnil_train.encoder.halves import FrozenHalf
 from dmnil_train.occurrence import occurrence
@@ -35,6 +35,9 @@ class ViewInputs(Protocol):
 
     def clean(self, indexes: Indexes, mirrored: bool = False) -> Tensor:
         """Images (B,) as they are, or mirrored left to right."""
+
+    def turned(self, indexes: Indexes, turn_deg: float) -> Tensor:
+        """Images (B,) turned anticlockwise; see `turned_middle`."""
 
 
 class FreshInputs:
@@ -68,6 +71,14 @@ class FreshInputs:
         described: Tensor = self._frozen(images.flip(2) if mirrored else images)
         return described
 
+    def turned(self, indexes: Indexes, turn_deg: float) -> Tensor:
+        """See `ViewInputs`."""
+        images = turned_middle(
+            self._pool.pictures[indexes], turn_deg, self._pool.input_size, self._device
+        )
+        described: Tensor = self._frozen(images)
+        return described
+
 
 class KeptInputs:
     """Some augmented views of each image, described by the frozen half once for all epochs.
@@ -87,6 +98,7 @@ class KeptInputs:
         _require_memory(count * (1 + views) * first[0].numel() * 2, label)
         self._maps = torch.empty((1 + views, count, *first.shape[1:]), dtype=torch.float16)
         self._device = first.device
+        self._fresh = fresh
         with progress_bar(f"{label}: frozen part", count * (1 + views), "view", 1.0) as progress:
             for view in range(1 + views):
                 for start in range(0, count, _KEPT_BATCH):
@@ -120,6 +132,10 @@ class KeptInputs:
         if mirrored:
             raise ValueError("mirror images are not kept")
         return self._maps[0, indexes].to(self._device, torch.float32)
+
+    def turned(self, indexes: Indexes, turn_deg: float) -> Tensor:
+        """See `ViewInputs`; turned images are not kept, but described afresh."""
+        return self.clean(indexes) if turn_deg == 0.0 else self._fresh.turned(indexes, turn_deg)
 
 
 def mixed_seed(*numbers: int) -> int:

@@ -118,37 +118,52 @@ def _clusters(
     return np.array(previous[view], np.int64)
 
 
-def shared_labels(
+def enhanced_labels(
     config: PseudoLabelConfig,
     within: EpochLabels,
     satellite_features: Tensor,
     drone_features: Tensor,
     seed: int,
 ) -> EpochLabels:
-    """Drone clusters given to satellite images too; labels as they were where none takes one."""
-    drone = within.drone
-    if drone is None or config.enhancement == "none":
+    """Drone clusters given to all satellite images, as the paper does; see `_shared`."""
+    if within.drone is None:
         return within
-    if config.enhancement == "paper":
-        generator = torch.Generator().manual_seed(seed)
-        satellite_noise, drone_noise = (
-            torch.randn(features.shape, generator=generator).to(features.device)
-            for features in (satellite_features, drone_features)
-        )
-        satellite = enhanced_satellite_labels(
-            satellite_features,
-            drone_features,
-            drone,
-            satellite_noise,
-            drone_noise,
-            config.enhancement_noise,
-        )
-    else:
-        satellite = mutual_matches(satellite_features, drone_features, drone)
+    generator = torch.Generator().manual_seed(seed)
+    satellite_noise, drone_noise = (
+        torch.randn(features.shape, generator=generator).to(features.device)
+        for features in (satellite_features, drone_features)
+    )
+    satellite = enhanced_satellite_labels(
+        satellite_features,
+        drone_features,
+        within.drone,
+        satellite_noise,
+        drone_noise,
+        config.enhancement_noise,
+    )
+    return _shared(within, satellite)
+
+
+def mutual_labels(
+    within: EpochLabels, satellite_features: Tensor, drone_features: Tensor
+) -> EpochLabels:
+    """Drone clusters given to those satellite images that they agree upon; see `_shared`.
+
+    Args:
+        satellite_features: (Ns, D), or (Ns, headings, D).
+        drone_features: (Nd, D).
+    """
+    if within.drone is None:
+        return within
+    return _shared(within, mutual_matches(satellite_features, drone_features, within.drone))
+
+
+def _shared(within: EpochLabels, satellite: Labels) -> EpochLabels:
+    """Both views' labels meaning the same clusters; as they were where no satellite takes one."""
     if (satellite < 0).all():
         logger.warning("no satellite image takes a drone label: both views keep their own")
         return within
-    return EpochLabels(satellite, drone, shared=True)
+    return EpochLabels(satellite, within.drone, shared=True)
 
 
 def true_labels(data: TrainingData) -> EpochLabels:
@@ -169,7 +184,12 @@ def true_labels(data: TrainingData) -> EpochLabels:
 def matched_tiles(
     satellite_features: Tensor, drone_features: Tensor, nearest_tiles: int, nearest_images: int
 ) -> TileMatches:
-    """Tiles and drone images that are among each other's nearest, each view's mean removed."""
+    """Tiles and drone images that are among each other's nearest, each view's mean removed.
+
+    Args:
+        satellite_features: (Ns, D), or (Ns, headings, D).
+        drone_features: (Nd, D).
+    """
     pairs = mutual_neighbours(drone_features, satellite_features, nearest_tiles, nearest_images)
     tiles = np.full((len(drone_features), nearest_tiles), -1, np.int64)
     drone, tile = pairs.T

@@ -18,7 +18,7 @@ from dmnil_train.config import TrainConfig
 from dmnil_train.data.layouts import open_retrieval_tasks, open_training_data
 from dmnil_train.data.pool import PreparedPool, RetrievalTask
 from dmnil_train.encoder.checkpoint import load_encoder
-from dmnil_train.encoder.halves import TrainedHalf, count_parts, split_encoder
+from dmnil_train.encoder.halves import count_parts, split_encoder
 from dmnil_train.encoder.heads import unit_length
 from dmnil_train.encoder.model import Encoder
 from dmnil_train.encoder.starting_weights import encoder_with, read_weights
@@ -30,8 +30,9 @@ from dmnil_train.labelling import (
     EpochLabels,
     TileMatches,
     clustered_labels,
+    enhanced_labels,
     matched_tiles,
-    shared_labels,
+    mutual_labels,
     true_labels,
 )
 from dmnil_train.learning_rate import build_optimiser, learning_rate_at
@@ -42,6 +43,12 @@ from dmnil_train.objective.memories import (
     build_memories,
     remember_batch,
     update_memories,
+)
+from dmnil_train.objective.precision import autocast
+from dmnil_train.pool_features import (
+    compares_other_features,
+    matching_features,
+    pool_features,
 )
 from dmnil_train.processes import Processes, joined_processes, wrapped
 from dmnil_train.pseudo_labels import singletons
@@ -56,7 +63,6 @@ from edge_runtime.progress import progress_bar
 logger = logging.getLogger(__name__)
 
 MOST_KEPT_TIMES = 8
-AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _PROBED_IMAGES = 8
 # Streams of random numbers that must not repeat one another.
@@ -176,6 +182,11 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
             drone_features = None
             if drone is not None:
                 drone_features = pool_features(half, drone, config, processes)
+            matching = None
+            if drone is not None and drone_features is not None and config.matches_views(epoch):
+                matching = satellite_features, drone_features
+                if compares_other_features(half, config.matching):
+                    matching = matching_features(half, satellite, drone, config, processes)
 
             # --- labels and memories
             figures: dict[str, float] = {}
@@ -191,14 +202,13 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                     drone_features,
                     progress.clusters,
                 )
-                if stage.shared_labels:
-                    labels = shared_labels(
-                        config.pseudo_labels,
-                        labels,
-                        satellite_features,
-                        drone_features,
-                        mixed_seed(config.seed, epoch, _NOISE),
+                if stage.shared_labels and config.pseudo_labels.enhancement == "paper":
+                    seed = mixed_seed(config.seed, epoch, _NOISE)
+                    labels = enhanced_labels(
+                        config.pseudo_labels, labels, satellite_features, drone_features, seed
                     )
+                elif stage.shared_labels and matching is not None:
+                    labels = mutual_labels(labels, *matching)
             labels = processes.from_first(labels)
             if config.dmnil or config.supervised:
                 figures.update(labels.figures())
@@ -209,17 +219,10 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                 memories = build_memories(objective, stage, *pools).to(processes.device)
             drone_sampled = labels.drone
             matches = tiles_of_drone = None
-            if (
-                config.places.cross_view_weight > 0.0
-                and epoch >= config.places.cross_view_start
-                and drone_features is not None
-            ):
+            if matching is not None and config.places.draws_drone_views(epoch):
                 if processes.is_first:
                     matches = matched_tiles(
-                        satellite_features,
-                        drone_features,
-                        config.places.nearest_tiles,
-                        config.places.nearest_images,
+                        *matching, config.places.nearest_tiles, config.places.nearest_images
                     )
                 matches = cast(TileMatches, processes.from_first(matches))
                 tiles_of_drone = processes.tensor(matches.tiles)
@@ -278,7 +281,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                     if drone is not None and drone_batches is not None:
                         drone_rows = processes.share_of(drone_batches[step])
                         inputs = torch.cat([inputs, drone.augmented(drone_rows, seed + 1)])
-                    with _autocast(config, processes):
+                    with autocast(config.precision, processes.device):
                         features = network(inputs)
                     satellite_batch, drone_batch = view_batches(
                         features, satellite_rows, drone_rows, labels, processes
@@ -341,24 +344,6 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
     )
 
 
-def pool_features(
-    half: TrainedHalf, inputs: ViewInputs, config: TrainConfig, processes: Processes
-) -> Tensor:
-    """Features f (N, D) of a whole pool, unaugmented; of image and mirror image where wanted."""
-    part = -(-len(inputs) // processes.count)
-    padded = np.arange(part * processes.count) % len(inputs)
-    rows = processes.share_of(padded)
-    described = []
-    with torch.inference_mode(), _autocast(config, processes):
-        for start in range(0, len(rows), config.feature_batch):
-            batch = rows[start : start + config.feature_batch]
-            features = half(inputs.clean(batch))
-            if config.mirrored_features:
-                features = (features + half(inputs.clean(batch, mirrored=True))) / 2
-            described.append(features.float())
-    return processes.gathered(torch.cat(described))[: len(inputs)].clone()
-
-
 def _batches(
     labels: npt.NDArray[np.int64],
     iterations: int,
@@ -410,12 +395,6 @@ def _supervised(config: TrainConfig) -> ObjectiveConfig:
     """The paper's shared stage alone, from the first epoch on."""
     return dataclasses.replace(
         config.objective, inside_view_start=None, cross_view_start=None, shared_start=0
-    )
-
-
-def _autocast(config: TrainConfig, processes: Processes) -> torch.autocast:
-    return torch.autocast(
-        processes.device.type, AUTOCAST[config.precision], enabled=config.precision != "fp32"
     )
 
 

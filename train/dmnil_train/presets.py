@@ -52,7 +52,11 @@ _SATELLITE_ONLY: dict[str, Any] = {
     **{f"satellite_augmentation.{name}": value for name, value in _NORTH_UP_AUGMENTATION.items()},
     **{f"drone_augmentation.{name}": value for name, value in _NORTH_UP_AUGMENTATION.items()},
 }
-_CROSS_VIEW: dict[str, Any] = {**_SATELLITE_ONLY, "places.cross_view_weight": 1.0}
+_CROSS_VIEW: dict[str, Any] = {
+    **_SATELLITE_ONLY,
+    "places.cross_view_weight": 1.0,
+    "matching.features": "grid",
+}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {"paper": _PAPER, "satellite-only": _SATELLITE_ONLY, "cross-view": _CROSS_VIEW}

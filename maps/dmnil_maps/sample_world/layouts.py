@@ -69,12 +69,12 @@ def write_university1652(
 
 
 def _spread(rng: np.random.Generator, world: World, places: int, crop_m: float) -> FloatArray:
-    """(places, 2) spots inside the world, none closer to another than half a crop."""
+    """(places, 2) spots inside the world whose crops share no ground."""
     room = world.size_m / 2 - crop_m / 2
     options = rng.uniform(-room, room, (200 * places, 2)) if room > 0 else np.zeros((0, 2))
     chosen: list[FloatArray] = []
     for option in options:
-        if all(np.hypot(*(option - other)) > crop_m / 2 for other in chosen):
+        if all(np.abs(option - other).max() >= crop_m for other in chosen):
             chosen.append(option)
         if len(chosen) == places:
             return np.array(chosen)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dmnil_train.encoder.config import EncoderConfig
+from dmnil_train.encoder.heads import GlobalAverage, GridAverage
 from dmnil_train.encoder.model import Encoder
 
 
@@ -33,11 +34,22 @@ class TrainedHalf(nn.Module):
             own are too noisy.
     """
 
-    def __init__(self, encoder: Encoder, frozen_parts: int, freeze_batch_norm: bool) -> None:
+    def __init__(
+        self, parts: nn.Sequential, head: GlobalAverage | GridAverage, freeze_batch_norm: bool
+    ) -> None:
         super().__init__()
-        self.parts = nn.Sequential(*encoder.backbone.parts[frozen_parts:])
-        self.head = encoder.head
+        self.parts = parts
+        self.head = head
         self.freeze_batch_norm = freeze_batch_norm
+
+    def as_grid(self, grid_size: int) -> TrainedHalf:
+        """The same parts, and whether they train, under a head of G x G cells."""
+        channels = self.head.channels
+        grid = TrainedHalf(
+            self.parts, GridAverage(channels, self.head.norm, grid_size), self.freeze_batch_norm
+        )
+        grid.training = self.training
+        return grid
 
     def train(self, mode: bool = True) -> TrainedHalf:
         """As any module, but for frozen batch normalisations."""
@@ -74,5 +86,7 @@ def split_encoder(
         raise ValueError("a projection is fitted after training, not trained")
     return (
         FrozenHalf(encoder, frozen_parts),
-        TrainedHalf(encoder, frozen_parts, freeze_batch_norm),
+        TrainedHalf(
+            nn.Sequential(*encoder.backbone.parts[frozen_parts:]), encoder.head, freeze_batch_norm
+        ),
     )

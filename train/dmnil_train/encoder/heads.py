@@ -12,7 +12,7 @@ class GlobalAverage(nn.Module):
 
     def __init__(self, channels: int, norm: nn.Module) -> None:
         super().__init__()
-        self.size = channels
+        self.channels = self.size = channels
         self.norm = norm
 
     def forward(self, feature_map: Tensor) -> Tensor:
@@ -29,6 +29,7 @@ class GridAverage(nn.Module):
 
     def __init__(self, channels: int, norm: nn.Module, grid_size: int) -> None:
         super().__init__()
+        self.channels = channels
         self.size = channels * grid_size * grid_size
         self.grid_size = grid_size
         self.norm = norm

@@ -73,7 +73,7 @@ def mutual_neighbours(
 
     Args:
         queries: (Q, D), of any length.
-        gallery: (G, D), of any length.
+        gallery: (G, D), of any length; (G, V, D) for V views of each image.
         k_query: Gallery images that a query may choose, or as many as there are.
         k_gallery: Queries that a gallery image may choose, or as many as there are.
     Returns:
@@ -118,7 +118,7 @@ def mutual_matches(
     lie in one cluster. No cluster is told to find a tile: it may have none or several.
 
     Args:
-        satellite_features: (N, D), of any length.
+        satellite_features: (N, D), of any length; (N, V, D) for V views of each image.
         drone_features: (M, D), of any length.
         drone_labels: (M,), -1 for outliers, which vote against every cluster.
         k_drone: Satellite images that a drone image may choose.
@@ -156,9 +156,9 @@ def _most_frequent(choices: LabelArray, ballots: LabelArray) -> LabelArray:
 
 
 def _centred(features: Tensor) -> Tensor:
-    """Unit-length features without their mean, unit length again."""
-    features = unit_length(features.detach().float())
-    return unit_length(features - features.mean(dim=0))
+    """Unit-length features (..., D) without their mean, unit length again."""
+    vectors = unit_length(features.detach().float().flatten(0, -2))
+    return unit_length(vectors - vectors.mean(dim=0)).view(features.shape)
 
 
 def _check_labels(drone_labels: LabelArray, drone_features: Tensor) -> None:

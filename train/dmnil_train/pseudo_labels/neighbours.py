@@ -79,7 +79,7 @@ def nearest_both_ways(
 
     Args:
         queries: (Q, D) float32.
-        gallery: (G, D) float32.
+        gallery: (G, D) float32, or (G, V, D) for V views of each image, the most similar counts.
         k_query: Gallery images a query, at most G.
         k_gallery: Queries a gallery image, at most Q; 0 skips that direction.
         block_rows: Side of a block.
@@ -89,19 +89,23 @@ def nearest_both_ways(
         TrainingError: If features are not finite, or a k is out of range.
     """
     queries, gallery = _checked(queries, "queries"), _checked(gallery, "gallery")
+    views = gallery.shape[1] if gallery.dim() == 3 else 1
     _check_k(k_query, len(gallery))
     if k_gallery:
         _check_k(k_gallery, len(queries))
     step = block_rows or _default_block_rows(queries)
     of_queries = _Nearest(len(queries), k_query, queries)
     of_gallery = _Nearest(len(gallery), k_gallery, gallery)
-    block = queries.new_empty(min(step, len(queries)), min(step, len(gallery)))
+    gallery_step = max(1, step // views)
+    block = queries.new_empty(min(step, len(queries)), min(gallery_step, len(gallery)) * views)
     for i in range(0, len(queries), step):
         rows = queries[i : i + step]
-        for j in range(0, len(gallery), step):
-            columns = gallery[j : j + step]
+        for j in range(0, len(gallery), gallery_step):
+            columns = gallery[j : j + gallery_step].flatten(0, -2)
             similarities = block[: len(rows), : len(columns)]
             torch.mm(rows, columns.T, out=similarities)
+            if views > 1:
+                similarities = similarities.reshape(len(rows), -1, views).amax(dim=2)
             of_queries.show(i, similarities, j)
             if k_gallery:
                 of_gallery.show(j, similarities.T.contiguous(), i)
@@ -109,7 +113,7 @@ def nearest_both_ways(
 
 
 def _checked(features: Tensor, name: str) -> Tensor:
-    if not torch.isfinite(torch.linalg.vector_norm(features, dim=1)).all():
+    if not torch.isfinite(torch.linalg.vector_norm(features, dim=-1)).all():
         raise TrainingError(
             f"{name} of {len(features)} images hold values that are not finite: "
             "the encoder has diverged, start again with a lower learning rate"

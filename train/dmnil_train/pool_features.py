@@ -1,0 +1,86 @@
+"""Features of whole pools: those that are trained, and those that the two views are matched by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dmnil_train.config import MatchingConfig, TrainConfig
+from dmnil_train.encoder.halves import TrainedHalf
+from dmnil_train.encoder.heads import GlobalAverage
+from dmnil_train.inputs import ViewInputs
+from dmnil_train.objective.precision import autocast
+from dmnil_train.processes import Processes
+
+_MATCHING_GRID = 4
+
+
+def pool_features(
+    half: TrainedHalf, inputs: ViewInputs, config: TrainConfig, processes: Processes
+) -> Tensor:
+    """Features f (N, D) of a whole pool, unaugmented; of image and mirror image where wanted."""
+
+    def described(rows: npt.NDArray[np.int64]) -> Tensor:
+        features: Tensor = half(inputs.clean(rows))
+        if config.mirrored_features:
+            features = (features + half(inputs.clean(rows, mirrored=True))) / 2
+        return features.float()
+
+    return _of_every_image(described, len(inputs), config, processes)
+
+
+def compares_other_features(half: TrainedHalf, matching: MatchingConfig) -> bool:
+    """Whether views are matched by anything but the features that are trained."""
+    return matching.headings > 1 or _compared_head(half, matching) is not half
+
+
+def matching_features(
+    half: TrainedHalf,
+    satellite: ViewInputs,
+    drone: ViewInputs,
+    config: TrainConfig,
+    processes: Processes,
+) -> tuple[Tensor, Tensor]:
+    """What `config.matching` compares: satellites (Ns, headings, D), drone images (Nd, D)."""
+    half = _compared_head(half, config.matching)
+    headings = config.matching.headings
+
+    def described(rows: npt.NDArray[np.int64]) -> Tensor:
+        turned = [
+            half(satellite.turned(rows, 360.0 * heading / headings)) for heading in range(headings)
+        ]
+        return torch.stack(turned, dim=1).float()
+
+    return (
+        _of_every_image(described, len(satellite), config, processes),
+        _of_every_image(
+            lambda rows: half(drone.clean(rows)).float(), len(drone), config, processes
+        ),
+    )
+
+
+def _compared_head(half: TrainedHalf, matching: MatchingConfig) -> TrainedHalf:
+    if matching.features == "grid" and isinstance(half.head, GlobalAverage):
+        return half.as_grid(_MATCHING_GRID)
+    return half
+
+
+def _of_every_image(
+    described: Callable[[npt.NDArray[np.int64]], Tensor],
+    count: int,
+    config: TrainConfig,
+    processes: Processes,
+) -> Tensor:
+    """Rows for images 0 to count - 1, a share of them from each process."""
+    part = -(-count // processes.count)
+    rows = processes.share_of(np.arange(part * processes.count) % count)
+    with torch.inference_mode(), autocast(config.precision, processes.device):
+        found = [
+            described(rows[start : start + config.feature_batch])
+            for start in range(0, len(rows), config.feature_batch)
+        ]
+    return processes.gathered(torch.cat(found))[:count].clone()
