@@ -1,33 +1,39 @@
-"""The command `edge_runtime`: a subcommand is one function here and one entry of `SUBCOMMANDS`."""
+"""The command `edge_runtime`: a subcommand is one function here and one entry of `SUBCOMMANDS`.
+
+Subcommands import what they run inside their function, so that `doctor` comes up on a machine
+where cv2 or an engine cannot even be imported.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from jsonargparse import ArgumentParser
 
-from edge_runtime.bench import BenchConfig, bench_report, run_bench
-from edge_runtime.command_line import Action, Subcommand, run_subcommand
+from edge_runtime.command_line import EXIT_ERROR, Action, Subcommand, run_subcommand
 from edge_runtime.contract.artefact import write_whole
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.flight import TRACK_PICTURE_NAME, FlightConfig, FlightReport, fly
-from edge_runtime.outputs.fix_log import read_fixes
 from edge_runtime.sample_flight import sample_arguments
-from edge_runtime.score import score_flight, score_frames, score_json, score_report
-from edge_runtime.telemetry.truth import read_truth
+
+if TYPE_CHECKING:
+    from edge_runtime.flight import FlightReport
 
 _SAMPLE_FLAG = "--sample"
 _PRIOR_FLAG = "--prior"
+EXIT_UNFIT = 1
 
 
 def run(parser: ArgumentParser) -> Action:
     """Fly a recorded flight: frames and telemetry in, position fixes out."""
+    from edge_runtime.flight import FlightConfig, fly
+    from edge_runtime.service_notify import notifier_from_environment
+
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_argument(
         _SAMPLE_FLAG, action="store_true", help="fly the generated sample that ships with this"
@@ -46,7 +52,8 @@ def run(parser: ArgumentParser) -> Action:
         values = parser.instantiate(options).as_dict()
         for own in ("config", "sample"):
             values.pop(own, None)
-        report = fly(FlightConfig(**{**values, "prior": _prior(values["prior"])}))
+        config = FlightConfig(**{**values, "prior": _prior(values["prior"])})
+        report = fly(config, notifier_from_environment())
         _print(_flight_text(report))
 
     return act
@@ -54,6 +61,10 @@ def run(parser: ArgumentParser) -> Action:
 
 def score(parser: ArgumentParser) -> Action:
     """Score a flight's fixes against the truth."""
+    from edge_runtime.outputs.fix_log import read_fixes
+    from edge_runtime.score import score_flight, score_frames, score_json, score_report
+    from edge_runtime.telemetry.truth import read_truth
+
     parser.add_argument("fixes", type=Path, help="flight directory, or its fixes.jsonl")
     parser.add_argument("truth", type=Path, help="CSV with the true places by frame")
     parser.add_argument(
@@ -74,6 +85,8 @@ def score(parser: ArgumentParser) -> Action:
 
 def bench(parser: ArgumentParser) -> Action:
     """Measure what a frame costs beside its encoder, on synthetic maps."""
+    from edge_runtime.bench import BenchConfig, bench_report, run_bench
+
     parser.add_class_arguments(BenchConfig, None)
     parser.add_argument("--json", type=Path | None, help="write the figures to this file too")
 
@@ -88,25 +101,58 @@ def bench(parser: ArgumentParser) -> Action:
     return act
 
 
+def doctor(parser: ArgumentParser) -> Action:
+    """Check whether this machine is fit to fly: one line a check, and what to do about it."""
+    from edge_runtime.doctor.examination import DoctorConfig, examine
+    from edge_runtime.doctor.machine import Machine
+    from edge_runtime.doctor.report import has_failed, report_json, report_text
+
+    parser.add_class_arguments(DoctorConfig, None)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+
+    def act(options: Any) -> None:
+        values = parser.instantiate(options).as_dict()
+        as_json = values.pop("json")
+        findings = examine(Machine(), DoctorConfig(**values))
+        if as_json:
+            _print(json.dumps(report_json(findings), indent=2))
+        else:
+            coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+            _print(report_text(findings, coloured=coloured))
+        if has_failed(findings):
+            raise SystemExit(EXIT_UNFIT)
+
+    return act
+
+
 SUBCOMMANDS: dict[str, Subcommand] = {
     "run": run,
     "score": score,
     "bench": bench,
+    "doctor": doctor,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; 0 when done, 2 when the user can put something right."""
+    """Run a subcommand; 0 when done, 2 when the user can put something right.
+
+    `doctor` exits 1 where a check failed.
+    """
     logging.basicConfig(level=logging.WARNING, format="edge_runtime: %(message)s")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["run"] and _SAMPLE_FLAG in given:
         given = ["run", *sample_arguments(), *given[1:]]
-    return run_subcommand(
-        "edge_runtime",
-        "Localise a drone by its camera and a region map.",
-        SUBCOMMANDS,
-        _with_southern_prior(given),
-    )
+    try:
+        return run_subcommand(
+            "edge_runtime",
+            "Localise a drone by its camera and a region map.",
+            {"doctor": doctor} if given[:1] == ["doctor"] else SUBCOMMANDS,
+            _with_southern_prior(given),
+        )
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        sys.stderr.write(f"edge_runtime: error: {reason}: edge_runtime doctor tells what to do\n")
+        return EXIT_ERROR
 
 
 def _with_southern_prior(given: list[str]) -> list[str]:
@@ -131,6 +177,8 @@ def _prior(text: str | None) -> tuple[float, float, float] | None:
 
 
 def _flight_text(report: FlightReport) -> str:
+    from edge_runtime.flight import TRACK_PICTURE_NAME
+
     states = ", ".join(f"{count} {state}" for state, count in report.states.items())
     lines = [f"{report.frames} frames in {report.wall_s:.1f} s: {states or 'none flown'}"]
     if report.undecodable or report.without_telemetry:
@@ -153,6 +201,8 @@ def _write_json(path: Path, content: object) -> None:
 
 
 def _plain(value: object) -> object:
+    import numpy as np
+
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -32,6 +32,7 @@ from edge_runtime.localize.localiser import Localiser
 from edge_runtime.outputs.fix_log import GEOJSON_NAME, FixLog, write_geojson
 from edge_runtime.outputs.track_picture import draw_track, read_preview
 from edge_runtime.progress import progress_bar
+from edge_runtime.service_notify import ServiceNotifier
 from edge_runtime.sources.open import open_source
 from edge_runtime.telemetry.truth import read_truth
 
@@ -112,17 +113,20 @@ class FlightReport:
         }
 
 
-def fly(config: FlightConfig) -> FlightReport:
+def fly(config: FlightConfig, service: ServiceNotifier | None = None) -> FlightReport:
     """Localise every frame of a recorded flight and write its flight directory.
 
     Ctrl-C ends the flight early, and so does an error in the middle of it; what was flown until
     then is written in full.
 
+    Args:
+        service: Hears when the inputs are loaded, of every frame, and of the end.
     Raises:
         DmnilError: If an input is unusable or the output cannot be written; nothing is left
             behind if it shows before the first fix.
     """
     started = time.perf_counter()
+    service = ServiceNotifier() if service is None else service
     bundle = load_encoder_bundle(config.encoder)
     if bundle.input_height != bundle.input_width:
         raise BundleError(f"{config.encoder}: the runtime needs a square encoder input")
@@ -146,10 +150,12 @@ def fly(config: FlightConfig) -> FlightReport:
             progress_bar("edge_runtime", len(source), "frame", _QUIET_S) as progress,
             _kept_until_written() as failures,
         ):
+            service.ready()
             for frame in source:
                 if interrupted:
                     break
                 progress.update()
+                service.alive()
                 if frame.image is None:
                     undecodable += 1
                     continue
@@ -175,6 +181,8 @@ def fly(config: FlightConfig) -> FlightReport:
                 log.write(fix)
                 fixes.append(fix)
                 progress.set_postfix_str(_progress_text(fix), refresh=False)
+                service.status(fix.state.value)
+        service.stopping()
         if failures and not fixes:
             raise failures[0]
         if not fixes and not interrupted:

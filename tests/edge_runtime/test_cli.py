@@ -12,6 +12,7 @@ import pytest
 
 from edge_runtime.cli import main
 from edge_runtime.outputs.fix_log import read_fixes
+from tests.service_listener import Listener
 from tests.small_map import FRAME
 
 
@@ -58,7 +59,7 @@ def as_flags(options: dict[str, str]) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["run", "score", "bench", "Fly a recorded flight"]),
+        (["--help"], ["run", "score", "bench", "doctor", "Fly a recorded flight"]),
         (
             ["run", "--help"],
             [
@@ -67,6 +68,7 @@ def as_flags(options: dict[str, str]) -> list[str]:
             ],
         ),
         (["score", "--help"], ["--json", "--first_frame", "truth"]),
+        (["doctor", "--help"], ["--bundle", "--map", "--source", "--json"]),
         (["bench", "--help"], ["--tiles", "--frames", "Tiles of each synthetic map"]),
     ],
 )  # fmt: skip
@@ -178,6 +180,29 @@ def flown(run_options: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["run", *as_flags(run_options), *options]) == 0
     capsys.readouterr()
     return tmp_path / "new.flight"
+
+
+def test_a_flight_under_systemd_tells_it_how_it_goes(
+    run_options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Listener(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "60000000")
+    assert main(["run", *as_flags(run_options), "--camera.pitch_deg=-90"]) == 0
+    heard = listener.heard()
+    listener.close()
+    assert heard == ["READY=1", "WATCHDOG=1", "STATUS=ACQUIRING", "STOPPING=1"]
+
+
+def test_a_flight_that_cannot_start_never_says_that_it_is_ready(
+    run_options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Listener(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    assert main(["run", *as_flags({**run_options, "map": str(tmp_path / "no.map")})]) == 2
+    heard = listener.heard()
+    listener.close()
+    assert heard == []
 
 
 def test_score_prints_and_writes_its_figures(

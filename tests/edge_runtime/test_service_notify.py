@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edge_runtime.service_notify import ServiceNotifier, notifier_from_environment
-
-
-class Listener:
-    """The service manager's end of the socket."""
-
-    def __init__(self, bound_to: str) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(bound_to)
-        self.socket.setblocking(False)
-
-    def heard(self) -> list[str]:
-        """Every message since the last call."""
-        messages = []
-        while True:
-            try:
-                messages.append(self.socket.recv(4096).decode())
-            except BlockingIOError:
-                return messages
+from tests.service_listener import Listener
 
 
 class Clock:
@@ -42,7 +24,7 @@ class Clock:
 def listener(tmp_path: Path) -> Iterator[Listener]:
     listener = Listener(str(tmp_path / "notify"))
     yield listener
-    listener.socket.close()
+    listener.close()
 
 
 @pytest.fixture
@@ -63,7 +45,7 @@ def test_an_abstract_socket_is_reached_by_its_at_sign() -> None:
     listener = Listener(f"\0{name}")
     ServiceNotifier(f"@{name}").ready()
     heard = listener.heard()
-    listener.socket.close()
+    listener.close()
     assert heard == ["READY=1"]
 
 
