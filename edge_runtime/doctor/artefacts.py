@@ -1,0 +1,97 @@
+"""The encoder bundle, the region map and the source of frames that a flight is to use."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_runtime.contract.errors import DmnilError
+from edge_runtime.doctor.finding import Finding, fail, ok, skipped, warn
+
+if TYPE_CHECKING:
+    from edge_runtime.contract.encoder_bundle import EncoderBundle
+
+LEAST_GOLDEN_COSINE = 0.999
+"""Between an engine's descriptors and those that the exporter stored."""
+
+
+def check_bundle(folder: Path | None) -> Finding:
+    """Every file is what the exporter wrote, and the engine finds the stored descriptors again."""
+    name = "bundle"
+    if folder is None:
+        return skipped(name, "--bundle names the one to check")
+    try:
+        from edge_runtime.contract.encoder_bundle import load_encoder_bundle
+
+        bundle = load_encoder_bundle(folder)
+        bundle.verify()
+        cosine, milliseconds = _golden_cosine(bundle)
+    except (DmnilError, ImportError) as error:
+        return fail(name, _one_line(error), "copy or export the bundle again")
+    what = (
+        f"{folder}: {bundle.backbone}, {bundle.input_width} px, {', '.join(bundle.precisions)}; "
+        f"{milliseconds:.0f} ms a picture by onnxruntime"
+    )
+    if cosine < LEAST_GOLDEN_COSINE:
+        return fail(
+            name,
+            f"{what}; cosine {cosine:.4f} to the stored descriptors",
+            "onnxruntime computes wrongly here: pip install another version of it",
+        )
+    return ok(name, f"{what}, cosine {cosine:.4f}")
+
+
+def check_map(folder: Path | None, bundle_folder: Path | None) -> Finding:
+    """Every file is what the builder wrote, and the map was built with the bundle's encoder."""
+    name = "map"
+    if folder is None:
+        return skipped(name, "--map names the one to check")
+    try:
+        from edge_runtime.contract.encoder_bundle import load_encoder_bundle
+        from edge_runtime.contract.region_map import load_region_map
+
+        region_map = load_region_map(folder)
+        region_map.verify()
+        what = f"{folder}: {len(region_map.tiles):,} tiles, {len(region_map.levels)} level(s)"
+        if bundle_folder is None:
+            return warn(name, f"{what}, encoder not compared", "give --bundle too")
+        region_map.require_encoder(load_encoder_bundle(bundle_folder))
+    except (DmnilError, ImportError) as error:
+        return fail(name, _one_line(error), "copy the map again, or build it with this bundle")
+    return ok(name, f"{what}, built with this bundle")
+
+
+def check_source(path: Path | None) -> Finding:
+    """The first frame decodes."""
+    name = "source"
+    if path is None:
+        return skipped(name, "--source names the one to check")
+    try:
+        from edge_runtime.sources.open import open_source
+
+        frame = next(iter(open_source(path)), None)
+    except (DmnilError, ImportError) as error:
+        return fail(name, _one_line(error), "give a folder of pictures or a video")
+    if frame is None or frame.image is None:
+        return fail(name, f"{path}: its first frame does not decode", "record or copy it again")
+    height, width = frame.image.shape[:2]
+    return ok(name, f"{path}: first frame {frame.name} is {width} x {height}")
+
+
+def _golden_cosine(bundle: EncoderBundle) -> tuple[float, float]:
+    """Smallest cosine to the stored descriptors, and the milliseconds that a picture took."""
+    import numpy as np
+
+    from edge_runtime.engines import open_engine
+
+    images, expected = bundle.golden()
+    engine = open_engine(bundle)
+    started = time.perf_counter()
+    descriptors = np.concatenate([engine.encode(image[None]) for image in images])
+    milliseconds = (time.perf_counter() - started) * 1e3 / len(images)
+    return float((descriptors * expected).sum(axis=1).min()), milliseconds
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
