@@ -12,13 +12,13 @@ import torch
 
 from dmnil_train import loop
 from dmnil_train.augmentation import AugmentationConfig
-from dmnil_train.config import MatchingConfig, TrainConfig
+from dmnil_train.config import TrainConfig
 from dmnil_train.data.pool import PreparedPool
 from dmnil_train.encoder.halves import TrainedHalf, split_encoder
 from dmnil_train.encoder.model import Encoder
 from dmnil_train.inputs import FreshInputs, KeptInputs
-from dmnil_train.labelling import matched_tiles
-from dmnil_train.pool_features import compares_other_features, matching_features, pool_features
+from dmnil_train.labelling import EpochLabels, MatchingFeatures, matched_tiles, mutual_labels
+from dmnil_train.pool_features import matching_features, pool_features
 from dmnil_train.processes import joined_processes
 from edge_runtime.contract.errors import ConfigError
 from tests.train.tiny_training import (
@@ -76,7 +76,8 @@ def share_right(
             half, inputs(tiles, frozen), inputs(drone, frozen), config, processes
         )
     assert features[0].shape[:2] == (PLACES, config.matching.headings)
-    found = matched_tiles(*features, 1, 1).tiles[:, 0]
+    rows = np.arange(PLACES)
+    found = matched_tiles(MatchingFeatures(*features, rows), PLACES, 1, 1).tiles[:, 0]
     return float((found == np.arange(PLACES)).mean())
 
 
@@ -90,14 +91,10 @@ def test_turned_tiles_match_drone_views_of_another_heading(
     assert one < 0.5
 
 
-def test_the_trained_features_themselves_need_no_second_pass(
+def test_one_heading_compares_what_is_trained(
     folder: Path, halves: tuple[Any, TrainedHalf], ground: Pictures
 ) -> None:
     frozen, half = halves
-    assert not compares_other_features(half, MatchingConfig())
-    assert not compares_other_features(half.as_grid(4), MatchingConfig("grid"))
-    assert compares_other_features(half, MatchingConfig("grid"))
-    assert compares_other_features(half, MatchingConfig(headings=2))
     config, tiles = config_with(folder), inputs(ground, frozen)
     with joined_processes("cpu") as processes:
         plain = pool_features(half, tiles, config, processes)
@@ -166,11 +163,22 @@ def test_the_loop_matches_by_what_the_settings_say(
     seen: list[tuple[int, ...]] = []
     real = matched_tiles
 
-    def watched(tiles: torch.Tensor, *others: Any) -> Any:
-        seen.append(tuple(tiles.shape))
-        return real(tiles, *others)
+    def watched(features: MatchingFeatures, *others: Any) -> Any:
+        seen.append(tuple(features.satellite.shape))
+        return real(features, *others)
 
     monkeypatch.setattr(loop, "matched_tiles", watched)
     settings = {**kept_views_settings(folder), "output": tmp_path / "a.run"}
     train_tiny({**settings, "matching.headings": 3}, epochs=1)
     assert seen == [(8, 3, TINY_CONVNEXT.channels)]
+
+
+def test_views_matched_as_rectified_count_for_the_raw_images_they_show() -> None:
+    places = torch.eye(5)
+    shown = np.array([3, -1, 0])
+    features = MatchingFeatures(places, places[[4, 1, 2]], shown)
+    assert matched_tiles(features, 6, 1, 1).tiles[:, 0].tolist() == [2, -1, -1, 4, -1, -1]
+    drone_labels = np.array([7, 0, 0, 8, 0, 0])
+    within = EpochLabels(np.arange(5), drone_labels, shared=False)
+    several = MatchingFeatures(places, places[[4, 1, 2]].repeat_interleave(3, 0), shown.repeat(3))
+    assert mutual_labels(within, several).satellite.tolist() == [-1, -1, 7, -1, 8]

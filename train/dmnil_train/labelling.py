@@ -52,6 +52,21 @@ class EpochLabels:
 
 
 @dataclass(frozen=True)
+class MatchingFeatures:
+    """What the two views are matched by, of any length.
+
+    Args:
+        satellite: (Ns, D), or (Ns, V, D) for V views of each image, the most similar counts.
+        drone: (R, D), of drone images as they are or as rectified.
+        drone_rows: (R,) which image of the drone pool each belongs to, -1 none.
+    """
+
+    satellite: Tensor
+    drone: Tensor
+    drone_rows: Labels
+
+
+@dataclass(frozen=True)
 class TileMatches:
     """Drone images and the tiles that are their mutual neighbours.
 
@@ -144,18 +159,12 @@ def enhanced_labels(
     return _shared(within, satellite)
 
 
-def mutual_labels(
-    within: EpochLabels, satellite_features: Tensor, drone_features: Tensor
-) -> EpochLabels:
-    """Drone clusters given to those satellite images that they agree upon; see `_shared`.
-
-    Args:
-        satellite_features: (Ns, D), or (Ns, headings, D).
-        drone_features: (Nd, D).
-    """
+def mutual_labels(within: EpochLabels, features: MatchingFeatures) -> EpochLabels:
+    """Drone clusters given to those satellite images that they agree upon; see `_shared`."""
     if within.drone is None:
         return within
-    return _shared(within, mutual_matches(satellite_features, drone_features, within.drone))
+    labels = np.where(features.drone_rows >= 0, within.drone[features.drone_rows], -1)
+    return _shared(within, mutual_matches(features.satellite, features.drone, labels))
 
 
 def _shared(within: EpochLabels, satellite: Labels) -> EpochLabels:
@@ -182,16 +191,12 @@ def true_labels(data: TrainingData) -> EpochLabels:
 
 
 def matched_tiles(
-    satellite_features: Tensor, drone_features: Tensor, nearest_tiles: int, nearest_images: int
+    features: MatchingFeatures, drone_count: int, nearest_tiles: int, nearest_images: int
 ) -> TileMatches:
-    """Tiles and drone images that are among each other's nearest, each view's mean removed.
-
-    Args:
-        satellite_features: (Ns, D), or (Ns, headings, D).
-        drone_features: (Nd, D).
-    """
-    pairs = mutual_neighbours(drone_features, satellite_features, nearest_tiles, nearest_images)
-    tiles = np.full((len(drone_features), nearest_tiles), -1, np.int64)
-    drone, tile = pairs.T
-    tiles[drone, occurrence(torch.from_numpy(drone)).numpy()] = tile
+    """Tiles and drone images that are among each other's nearest, each view's mean removed."""
+    pairs = mutual_neighbours(features.drone, features.satellite, nearest_tiles, nearest_images)
+    rows = features.drone_rows[pairs[:, 0]]
+    rows, tile = rows[rows >= 0], pairs[rows >= 0, 1]
+    tiles = np.full((drone_count, nearest_tiles), -1, np.int64)
+    tiles[rows, occurrence(torch.from_numpy(rows)).numpy()] = tile
     return TileMatches(tiles)

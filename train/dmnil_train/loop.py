@@ -28,6 +28,7 @@ from dmnil_train.evaluation.image_encoder import TorchEncoder
 from dmnil_train.inputs import FreshInputs, KeptInputs, ViewInputs, mixed_seed
 from dmnil_train.labelling import (
     EpochLabels,
+    MatchingFeatures,
     TileMatches,
     clustered_labels,
     enhanced_labels,
@@ -46,7 +47,6 @@ from dmnil_train.objective.memories import (
 )
 from dmnil_train.objective.precision import autocast
 from dmnil_train.pool_features import (
-    compares_other_features,
     matching_features,
     pool_features,
 )
@@ -125,6 +125,12 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
     drone: ViewInputs | None = None
     if uses_drone and data.drone is not None:
         drone = inputs_of(data.drone, config.drone_augmentation, "drone", _DRONE)
+    matched_drone, matched_rows = drone, np.arange(0 if drone is None else len(drone))
+    if drone is not None and data.rectified is not None and data.rectified_of is not None:
+        fresh = FreshInputs(data.rectified, frozen, config.drone_augmentation, processes.device)
+        matched_drone, matched_rows = fresh, data.rectified_of
+        if config.kept_views:
+            matched_drone = KeptInputs(fresh, 0, config.seed, "rectified drone")
     positions_m = _tile_positions(data.satellite.positions_m, len(satellite), processes.device)
     blend = WeightBlend(encoder, config.trained_share)
     optimiser = build_optimiser(config.optimiser, half.parameters())
@@ -183,10 +189,9 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
             if drone is not None:
                 drone_features = pool_features(half, drone, config, processes)
             matching = None
-            if drone is not None and drone_features is not None and config.matches_views(epoch):
-                matching = satellite_features, drone_features
-                if compares_other_features(half, config.matching):
-                    matching = matching_features(half, satellite, drone, config, processes)
+            if matched_drone is not None and config.matches_views(epoch):
+                described = matching_features(half, satellite, matched_drone, config, processes)
+                matching = MatchingFeatures(*described, matched_rows)
 
             # --- labels and memories
             figures: dict[str, float] = {}
@@ -208,7 +213,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                         config.pseudo_labels, labels, satellite_features, drone_features, seed
                     )
                 elif stage.shared_labels and matching is not None:
-                    labels = mutual_labels(labels, *matching)
+                    labels = mutual_labels(labels, matching)
             labels = processes.from_first(labels)
             if config.dmnil or config.supervised:
                 figures.update(labels.figures())
@@ -219,10 +224,17 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                 memories = build_memories(objective, stage, *pools).to(processes.device)
             drone_sampled = labels.drone
             matches = tiles_of_drone = None
-            if matching is not None and config.places.draws_drone_views(epoch):
+            if (
+                matching is not None
+                and drone_features is not None
+                and config.places.draws_drone_views(epoch)
+            ):
                 if processes.is_first:
                     matches = matched_tiles(
-                        *matching, config.places.nearest_tiles, config.places.nearest_images
+                        matching,
+                        len(drone_features),
+                        config.places.nearest_tiles,
+                        config.places.nearest_images,
                     )
                 matches = cast(TileMatches, processes.from_first(matches))
                 tiles_of_drone = processes.tensor(matches.tiles)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dmnil_train.config import MatchingConfig, TrainConfig
+from dmnil_train.config import TrainConfig
 from dmnil_train.encoder.halves import TrainedHalf
 from dmnil_train.encoder.heads import GlobalAverage
 from dmnil_train.inputs import ViewInputs
@@ -33,11 +33,6 @@ def pool_features(
     return _of_every_image(described, len(inputs), config, processes)
 
 
-def compares_other_features(half: TrainedHalf, matching: MatchingConfig) -> bool:
-    """Whether views are matched by anything but the features that are trained."""
-    return matching.headings > 1 or _compared_head(half, matching) is not half
-
-
 def matching_features(
     half: TrainedHalf,
     satellite: ViewInputs,
@@ -46,27 +41,23 @@ def matching_features(
     processes: Processes,
 ) -> tuple[Tensor, Tensor]:
     """What `config.matching` compares: satellites (Ns, headings, D), drone images (Nd, D)."""
-    half = _compared_head(half, config.matching)
-    headings = config.matching.headings
+    compared = half
+    if config.matching.features == "grid" and isinstance(half.head, GlobalAverage):
+        compared = half.as_grid(_MATCHING_GRID)
+    turns_deg = np.arange(config.matching.headings) * 360.0 / config.matching.headings
 
-    def described(rows: npt.NDArray[np.int64]) -> Tensor:
-        turned = [
-            half(satellite.turned(rows, 360.0 * heading / headings)) for heading in range(headings)
-        ]
-        return torch.stack(turned, dim=1).float()
+    def turned(rows: npt.NDArray[np.int64]) -> Tensor:
+        features = [compared(satellite.turned(rows, turn_deg)) for turn_deg in turns_deg]
+        return torch.stack(features, dim=1).float()
+
+    def as_seen(rows: npt.NDArray[np.int64]) -> Tensor:
+        features: Tensor = compared(drone.clean(rows)).float()
+        return features
 
     return (
-        _of_every_image(described, len(satellite), config, processes),
-        _of_every_image(
-            lambda rows: half(drone.clean(rows)).float(), len(drone), config, processes
-        ),
+        _of_every_image(turned, len(satellite), config, processes),
+        _of_every_image(as_seen, len(drone), config, processes),
     )
-
-
-def _compared_head(half: TrainedHalf, matching: MatchingConfig) -> TrainedHalf:
-    if matching.features == "grid" and isinstance(half.head, GlobalAverage):
-        return half.as_grid(_MATCHING_GRID)
-    return half
 
 
 def _of_every_image(

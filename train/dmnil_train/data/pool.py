@@ -73,11 +73,16 @@ class TrainingData:
     Args:
         single_satellite_images: Every satellite image shows a place of its own, so that each is
             its own cluster; else the satellite pool is clustered as the drone pool is.
+        rectified: Where the drone pool is raw but telemetry is known: the same flights' views
+            rectified, which are far easier to match with the satellite pool.
+        rectified_of: (R,) which drone image each of them shows, -1 one that is not in the pool.
     """
 
     satellite: PreparedPool
     drone: PreparedPool | None
     single_satellite_images: bool
+    rectified: PreparedPool | None = None
+    rectified_of: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

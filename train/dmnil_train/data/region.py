@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +40,17 @@ def region_training_data(config: DataConfig, height: int, width: int) -> Trainin
     Raises:
         DmnilError: If a source cannot be used.
     """
-    satellite = prepare_satellite(config, height, width)
-    drone = prepare_drone_views(config, height, width).pool if config.drone_sources else None
-    is_single = config.single_satellite_images
-    return TrainingData(satellite.pool, drone, True if is_single is None else is_single)
+    satellite = prepare_satellite(config, height, width).pool
+    is_single = True if config.single_satellite_images is None else config.single_satellite_images
+    if not config.drone_sources:
+        return TrainingData(satellite, None, is_single)
+    drone = prepare_drone_views(config, height, width)
+    if config.view == "rectified" or not config.telemetry_files or height != width:
+        return TrainingData(satellite, drone.pool, is_single)
+    rectified = prepare_drone_views(replace(config, view="rectified"), height, width)
+    rows = {frame: row for row, frame in enumerate(_frames_of(drone))}
+    shown = np.array([rows.get(frame, -1) for frame in _frames_of(rectified)], np.int64)
+    return TrainingData(satellite, drone.pool, is_single, rectified.pool, shown)
 
 
 def region_retrieval_tasks(config: DataConfig, height: int, width: int) -> list[RetrievalTask]:
@@ -184,6 +191,10 @@ def prepare_satellite(config: DataConfig, height: int, width: int) -> RegionSate
         zoom=config.zoom,
     )
     return RegionSatellite(pool, frame)
+
+
+def _frames_of(views: DroneViews) -> list[tuple[int, str]]:
+    return list(zip(views.sources.tolist(), views.frames, strict=True))
 
 
 def _plain_images(folder: Path) -> FilePool:
