@@ -310,15 +310,15 @@ def test_raw_views_are_the_middle_of_the_picture(config: DataConfig, flight: Pat
 
 def test_raw_views_with_telemetry_come_with_what_rectifies_them(config: DataConfig) -> None:
     rectified = prepare_drone_views(config, SIZE, SIZE)
-    data = region_training_data(replace(config, view="raw"), SIZE, SIZE)
+    data = open_training_data(replace(config, view="raw"), SIZE, SIZE)
     assert data.drone is not None
     assert data.rectified is not None
     assert data.rectified_of is not None
     assert np.array_equal(data.rectified.pictures, rectified.pool.pictures)
     assert [data.drone.names[row] for row in data.rectified_of] == list(rectified.frames)
-    assert region_training_data(config, SIZE, SIZE).rectified is None
+    assert open_training_data(config, SIZE, SIZE).rectified is None
     blind = replace(config, view="raw", telemetry=(), truth=())
-    assert region_training_data(blind, SIZE, SIZE).rectified is None
+    assert open_training_data(blind, SIZE, SIZE).rectified is None
 
 
 def test_frames_that_the_runtime_would_turn_away_are_left_out_and_counted(
