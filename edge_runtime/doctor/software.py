@@ -27,7 +27,9 @@ def check_cv2(machine: Machine) -> Finding:
         if "numpy" in result.reason or "_ARRAY_API" in result.reason:
             remedy = "the system's OpenCV was built for numpy 1: pip install 'numpy<2'"
         else:
-            remedy = "apt install nvidia-opencv on a Jetson, elsewhere pip install ."
+            remedy = (
+                "apt install nvidia-opencv on a Jetson, else pip install opencv-python-headless"
+            )
         return fail(name, f"cannot be imported: {result.reason}", remedy)
     version = f"OpenCV {result.found['version']}, numpy {result.found['numpy']}"
     if result.found["gstreamer"]:
