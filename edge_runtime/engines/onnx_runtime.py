@@ -1,6 +1,11 @@
-"""ONNX Runtime on the processor: the engine that runs everywhere."""
+"""ONNX Runtime: on the processor the engine that runs everywhere, or on NVIDIA GPUs by name."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,32 +14,53 @@ import onnxruntime
 from edge_runtime.contract.encoder_bundle import EncoderBundle
 from edge_runtime.contract.errors import EngineError
 
+PROVIDERS = {
+    "onnxruntime": ("CPUExecutionProvider",),
+    "onnxruntime-cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "onnxruntime-tensorrt": (
+        "TensorrtExecutionProvider",
+        "CUDAExecutionProvider",
+        "CPUExecutionProvider",
+    ),
+}
+"""Execution providers of each backend, the wanted one first; later ones take what it cannot."""
+
 _LOG_SEVERITY_ERROR = 3
+Images = npt.NDArray[np.uint8]
+Descriptors = npt.NDArray[np.float32]
 
 
 class OnnxRuntimeEngine:
     """One inference session over a bundle's graph.
 
+    Args:
+        bundle: The encoder.
+        precision: Which of its graphs.
+        threads: Processor threads; 0 leaves it to ONNX Runtime.
+        backend: A name in `PROVIDERS`.
+
     Raises:
-        EngineError: If ONNX Runtime refuses the graph, or the graph is not what the bundle says.
+        EngineError: If ONNX Runtime lacks the provider or refuses the graph, or the graph is not
+            what the bundle says.
     """
 
-    def __init__(self, bundle: EncoderBundle, precision: str = "fp32", threads: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: EncoderBundle,
+        precision: str = "fp32",
+        threads: int = 0,
+        backend: str = "onnxruntime",
+    ) -> None:
         path = bundle.graph_path(precision)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = _LOG_SEVERITY_ERROR
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # its errors share no other base class
-            raise EngineError(f"{path} cannot be loaded: {_first_line(error)}") from error
+        self._session = _open_session(path, threads, backend)
         self._input_shape = (bundle.input_height, bundle.input_width, 3)
         self._descriptor_size = bundle.descriptor_size
         self._check_graph(str(path))
+        self._run: Callable[[Images], Descriptors] = self._run_on_processor
+        if backend != "onnxruntime":
+            self._run = BoundBuffers(self._session, self._descriptor_size, "cuda").run
 
-    def encode(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def encode(self, images: Images) -> Descriptors:
         """Unit-length descriptors (N, D) of RGB pictures (N, H, W, 3) at the encoder's input size.
 
         Raises:
@@ -46,11 +72,15 @@ class OnnxRuntimeEngine:
                 f"got {images.dtype} {images.shape}"
             )
         try:
-            descriptors: npt.NDArray[np.float32] = self._session.run(None, {"images": images})[0]
+            descriptors = self._run(images)
         except Exception as error:  # its errors share no other base class
             raise EngineError(f"the encoder failed: {_first_line(error)}") from error
         if not np.isfinite(descriptors).all():
             raise EngineError("the encoder returned values that are not finite")
+        return descriptors
+
+    def _run_on_processor(self, images: Images) -> Descriptors:
+        descriptors: Descriptors = self._session.run(None, {"images": images})[0]
         return descriptors
 
     def _check_graph(self, path: str) -> None:
@@ -65,6 +95,81 @@ class OnnxRuntimeEngine:
             raise EngineError(
                 f"{path} returns {outputs[0].shape}, its bundle says (N, {self._descriptor_size})"
             )
+
+
+class BoundBuffers:
+    """Runs a session between buffers on its device that stay where they are, one pair a batch size.
+
+    A frame then costs one copy in and one copy out, and no allocation.
+
+    Args:
+        session: With one input named images and one output.
+        descriptor_size: Values of a descriptor.
+        device: ONNX Runtime's name of where the buffers lie.
+    """
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, descriptor_size: int, device: str
+    ) -> None:
+        self._session = session
+        self._descriptor_size = descriptor_size
+        self._device = device
+        self._bound: dict[tuple[int, ...], _Bound] = {}
+
+    def run(self, images: Images) -> Descriptors:
+        """Descriptors (N, D) of pictures (N, H, W, 3)."""
+        bound = self._bound.get(images.shape)
+        if bound is None:
+            bound = self._bound[images.shape] = self._bind(images.shape)
+        bound.images.update_inplace(np.ascontiguousarray(images))
+        self._session.run_with_iobinding(bound.binding)
+        # A copy also where the buffer lies in main memory: the next frame overwrites it.
+        return np.array(bound.descriptors.numpy(), np.float32)
+
+    def _bind(self, shape: tuple[int, ...]) -> _Bound:
+        def buffer(shape: tuple[int, ...], kind: type) -> Any:
+            return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, kind, self._device)
+
+        images = buffer(shape, np.uint8)
+        descriptors = buffer((shape[0], self._descriptor_size), np.float32)
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input("images", images)
+        binding.bind_ortvalue_output(self._session.get_outputs()[0].name, descriptors)
+        return _Bound(binding, images, descriptors)
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """A binding and the two buffers that it keeps."""
+
+    binding: Any
+    images: Any
+    descriptors: Any
+
+
+def _open_session(path: Path, threads: int, backend: str) -> onnxruntime.InferenceSession:
+    providers = PROVIDERS[backend]
+    available = onnxruntime.get_available_providers()
+    if providers[0] not in available:
+        raise EngineError(
+            f"{backend} needs ONNX Runtime's {providers[0]}, and this one has only "
+            f"{', '.join(available)}: install onnxruntime-gpu in place of onnxruntime"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _LOG_SEVERITY_ERROR
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    except Exception as error:  # its errors share no other base class
+        raise EngineError(f"{path} cannot be loaded: {_first_line(error)}") from error
+    # ONNX Runtime falls back to the processor without a word where a GPU's libraries are missing.
+    used = session.get_providers()
+    if used[0] != providers[0]:
+        raise EngineError(
+            f"{backend}: ONNX Runtime could not start {providers[0]} and would have run on "
+            f"{used[0]}: check the driver, CUDA and cuDNN, or fly with the engine onnxruntime"
+        )
+    return session
 
 
 def _first_line(error: Exception) -> str:

@@ -110,7 +110,7 @@ def test_a_precision_that_was_not_exported_is_refused(bundle: EncoderBundle) -> 
 
 
 def test_an_unknown_backend_names_the_choices(bundle: EncoderBundle) -> None:
-    with pytest.raises(EngineError, match="unknown engine backend 'abacus': choose onnxruntime"):
+    with pytest.raises(EngineError, match="unknown engine backend 'abacus': choose one of onnx"):
         open_engine(bundle, backend="abacus")
 
 
