@@ -84,19 +84,35 @@ def score(parser: ArgumentParser) -> Action:
 
 
 def bench(parser: ArgumentParser) -> Action:
-    """Measure what a frame costs beside its encoder, on synthetic maps."""
+    """Measure an engine (--encoder), or what a frame costs beside its encoder on synthetic maps."""
     from edge_runtime.bench import BenchConfig, bench_report, run_bench
+    from edge_runtime.engine_bench import EngineBenchConfig, engine_bench_report, run_engine_bench
 
-    parser.add_class_arguments(BenchConfig, None)
+    of_engine = parser.add_argument_group("An engine")
+    of_engine.add_argument(
+        "--encoder", type=Path | None, help="bundle, NAME.encoder, whose engine to measure"
+    )
+    engine_names = parser.add_class_arguments(
+        EngineBenchConfig, None, skip={"encoder", "seed"}, as_group=False
+    )
+    map_names = parser.add_class_arguments(BenchConfig, None)
     parser.add_argument("--json", type=Path | None, help="write the figures to this file too")
 
     def act(options: Any) -> None:
         values = parser.instantiate(options).as_dict()
-        json_path = values.pop("json")
-        results = run_bench(BenchConfig(**values))
-        _print(bench_report(results))
-        if json_path is not None:
-            _write_json(json_path, results)
+        engine_values = {name: values[name] for name in engine_names}
+        if values["encoder"] is not None:
+            seed = values["seed"]
+            config = EngineBenchConfig(encoder=values["encoder"], seed=seed, **engine_values)
+            results = run_engine_bench(config)
+            _print(engine_bench_report(results))
+        elif engine_values != {name: parser.get_default(name) for name in engine_names}:
+            raise ConfigError("measuring an engine needs --encoder NAME.encoder")
+        else:
+            results = run_bench(BenchConfig(**{name: values[name] for name in map_names}))
+            _print(bench_report(results))
+        if values["json"] is not None:
+            _write_json(values["json"], results)
 
     return act
 

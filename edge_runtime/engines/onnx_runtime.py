@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,6 @@ class OnnxRuntimeEngine:
         self._input_shape = (bundle.input_height, bundle.input_width, 3)
         self._descriptor_size = bundle.descriptor_size
         self._check_graph(str(path))
-        self._run: Callable[[Images], Descriptors] = self._run_on_processor
-        if backend != "onnxruntime":
-            self._run = BoundBuffers(self._session, self._descriptor_size, "cuda").run
 
     def encode(self, images: Images) -> Descriptors:
         """Unit-length descriptors (N, D) of RGB pictures (N, H, W, 3) at the encoder's input size.
@@ -66,11 +63,7 @@ class OnnxRuntimeEngine:
         Raises:
             EngineError: If the pictures are of another shape or type, or the result is not finite.
         """
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self._input_shape:
-            raise EngineError(
-                f"encoder takes uint8 (N, {self._input_shape[0]}, {self._input_shape[1]}, 3), "
-                f"got {images.dtype} {images.shape}"
-            )
+        self._check_images(images)
         try:
             descriptors = self._run(images)
         except Exception as error:  # its errors share no other base class
@@ -79,7 +72,14 @@ class OnnxRuntimeEngine:
             raise EngineError("the encoder returned values that are not finite")
         return descriptors
 
-    def _run_on_processor(self, images: Images) -> Descriptors:
+    def _check_images(self, images: Images) -> None:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self._input_shape:
+            raise EngineError(
+                f"encoder takes uint8 (N, {self._input_shape[0]}, {self._input_shape[1]}, 3), "
+                f"got {images.dtype} {images.shape}"
+            )
+
+    def _run(self, images: Images) -> Descriptors:
         descriptors: Descriptors = self._session.run(None, {"images": images})[0]
         return descriptors
 
@@ -95,6 +95,28 @@ class OnnxRuntimeEngine:
             raise EngineError(
                 f"{path} returns {outputs[0].shape}, its bundle says (N, {self._descriptor_size})"
             )
+
+
+class DeviceOnnxRuntimeEngine(OnnxRuntimeEngine):
+    """ONNX Runtime on a GPU: see `OnnxRuntimeEngine`, whose arguments and errors it shares."""
+
+    def __init__(
+        self, bundle: EncoderBundle, precision: str = "fp32", backend: str = "onnxruntime-cuda"
+    ) -> None:
+        super().__init__(bundle, precision, backend=backend)
+        self._buffers = BoundBuffers(self._session, bundle.descriptor_size, "cuda")
+
+    def encode_in_stages(self, images: Images) -> tuple[Descriptors, dict[str, float]]:
+        """Descriptors, and milliseconds of the copy in, the computation, the copy out.
+
+        Raises:
+            EngineError: If the pictures are of another shape or type.
+        """
+        self._check_images(images)
+        return self._buffers.run_in_stages(images)
+
+    def _run(self, images: Images) -> Descriptors:
+        return self._buffers.run(images)
 
 
 class BoundBuffers:
@@ -118,13 +140,23 @@ class BoundBuffers:
 
     def run(self, images: Images) -> Descriptors:
         """Descriptors (N, D) of pictures (N, H, W, 3)."""
+        return self.run_in_stages(images)[0]
+
+    def run_in_stages(self, images: Images) -> tuple[Descriptors, dict[str, float]]:
+        """As `run`, and milliseconds of `h2d`, `compute` and `d2h`; each waits for the device."""
         bound = self._bound.get(images.shape)
         if bound is None:
             bound = self._bound[images.shape] = self._bind(images.shape)
+        began = time.perf_counter()
         bound.images.update_inplace(np.ascontiguousarray(images))
+        copied = time.perf_counter()
         self._session.run_with_iobinding(bound.binding)
+        computed = time.perf_counter()
         # A copy also where the buffer lies in main memory: the next frame overwrites it.
-        return np.array(bound.descriptors.numpy(), np.float32)
+        descriptors = np.array(bound.descriptors.numpy(), np.float32)
+        fetched = time.perf_counter()
+        spans_s = {"h2d": copied - began, "compute": computed - copied, "d2h": fetched - computed}
+        return descriptors, {stage: span_s * 1e3 for stage, span_s in spans_s.items()}
 
     def _bind(self, shape: tuple[int, ...]) -> _Bound:
         def buffer(shape: tuple[int, ...], kind: type) -> Any:

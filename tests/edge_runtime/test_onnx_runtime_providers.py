@@ -10,6 +10,7 @@ import pytest
 
 from edge_runtime.contract.encoder_bundle import EncoderBundle
 from edge_runtime.contract.errors import EngineError
+from edge_runtime.engine_bench import STAGES
 from edge_runtime.engines import open_engine
 from edge_runtime.engines.onnx_runtime import PROVIDERS, BoundBuffers
 
@@ -60,6 +61,14 @@ def test_buffers_are_made_once_a_batch_size(
     for count in (1, 4, 1, 4, 1):
         bound.run(random_pictures(count))
     assert [shape[0] for shape in made] == [1, 4]
+
+
+def test_stages_are_timed_without_changing_what_comes_out(bound: BoundBuffers) -> None:
+    pictures = random_pictures(3)
+    descriptors, stages_ms = bound.run_in_stages(pictures)
+    np.testing.assert_array_equal(descriptors, bound.run(pictures))
+    assert list(stages_ms) == list(STAGES)
+    assert min(stages_ms.values()) > 0.0
 
 
 @pytest.mark.parametrize("backend", GPU_BACKENDS)

@@ -1,0 +1,89 @@
+"""The measurement of an engine, and the command that makes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edge_runtime import engine_bench
+from edge_runtime.cli import main
+from edge_runtime.contract.encoder_bundle import EncoderBundle
+from edge_runtime.engine_bench import (
+    STAGES,
+    EngineBenchConfig,
+    engine_bench_report,
+    run_engine_bench,
+)
+from edge_runtime.engines import Engine, open_engine
+
+FEW = ("--warm-up=1", "--iterations=10", "--threads=1")
+
+
+def test_each_batch_size_is_measured(encoder_folder: Path, tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "bench.json"
+    arguments = ["bench", "--encoder", str(encoder_folder), "--batch=[1,8]", *FEW]
+    assert main([*arguments, "--json", str(path)]) == 0
+    printed = capsys.readouterr().out
+    results = json.loads(path.read_text())
+    assert [entry["batch"] for entry in results["batches"]] == [1, 8]
+    for entry in results["batches"]:
+        latency = entry["latency_ms"]
+        assert 0.0 < latency["min"] <= latency["median"] <= latency["percentile_99"]
+        assert latency["percentile_99"] <= latency["max"]
+        per_second = entry["batch"] / latency["mean"] * 1e3
+        assert entry["throughput_images_s"] == pytest.approx(per_second)
+        assert entry["stages_ms"] == {}  # a processor copies nothing
+        assert f"median = {latency['median']:.3f} ms" in printed
+    assert results["golden_cosine_min"] > 0.9999
+    assert "percentile(99%) = " in printed
+    assert "batch 8, 10 iterations" in printed
+
+
+def test_an_engine_on_a_device_tells_where_its_time_goes(
+    bundle: EncoderBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Staged:
+        def __init__(self, engine: Engine) -> None:
+            self._engine = engine
+
+        def encode(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            return self._engine.encode(images)
+
+        def encode_in_stages(
+            self, images: npt.NDArray[np.uint8]
+        ) -> tuple[npt.NDArray[np.float32], dict[str, float]]:
+            return self.encode(images), {"h2d": 1.0, "compute": 5.0, "d2h": 0.25}
+
+    monkeypatch.setattr(engine_bench, "open_engine", lambda *_: Staged(open_engine(bundle)))
+    results = run_engine_bench(EngineBenchConfig(bundle.folder, warm_up=1, iterations=10))
+    [entry] = results["batches"]
+    medians = {stage: figures["median"] for stage, figures in entry["stages_ms"].items()}
+    assert medians == {"h2d": 1.0, "compute": 5.0, "d2h": 0.25}
+    report = engine_bench_report(results)
+    assert tuple(medians) == STAGES
+    assert all(title in report for title in ("H2D Latency", "Compute Time", "D2H Latency"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--engine=tensorrt"], "needs --encoder"),
+        (["--batch=[0]", "--encoder=x"], "1 or more"),
+        (["--batch=[]", "--encoder=x"], "1 or more"),
+        (["--iterations=5", "--encoder=x"], "10 iterations"),
+        (["--threads=-1", "--encoder=x"], "threads must be 0 or more"),
+        (["--encoder=nowhere.encoder"], "nowhere.encoder"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(
+    arguments: list[str], complaint: str, capsys: Any
+) -> None:
+    assert main(["bench", *arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert complaint in error
+    assert "\n" not in error
