@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import EngineError
+
+if TYPE_CHECKING:
+    from edge_runtime.engines.tensorrt_config import TensorRtConfig
 
 
 class Engine(Protocol):
@@ -25,11 +28,15 @@ def open_engine(
     precision: str = "fp32",
     backend: str = "onnxruntime",
     threads: int = 0,
+    tensorrt: TensorRtConfig | None = None,
 ) -> Engine:
     """Open a bundle's graph in a backend.
 
     Args:
-        threads: Processor threads the backend may use; 0 leaves it to the backend.
+        backend: onnxruntime (on the processor), onnxruntime-cuda, onnxruntime-tensorrt (that
+            library's own use of TensorRT), or tensorrt.
+        threads: Processor threads that onnxruntime may use; 0 leaves it to onnxruntime.
+        tensorrt: Batch sizes and places of the backend tensorrt, which may build for minutes.
 
     Raises:
         BundleError: If the bundle is unusable or lacks the precision.
@@ -37,8 +44,19 @@ def open_engine(
     """
     if isinstance(bundle, Path):
         bundle = load_encoder_bundle(bundle)
-    if backend == "onnxruntime":
-        from edge_runtime.engines.onnx_runtime import OnnxRuntimeEngine
+    if backend == "tensorrt":
+        from edge_runtime.engines.tensorrt import TensorRtEngine
 
+        return TensorRtEngine(bundle, precision, tensorrt)
+    from edge_runtime.engines.onnx_runtime import (
+        PROVIDERS,
+        DeviceOnnxRuntimeEngine,
+        OnnxRuntimeEngine,
+    )
+
+    if backend == "onnxruntime":
         return OnnxRuntimeEngine(bundle, precision, threads)
-    raise EngineError(f"unknown engine backend '{backend}': choose onnxruntime")
+    if backend in PROVIDERS:
+        return DeviceOnnxRuntimeEngine(bundle, precision, backend)
+    choices = ", ".join((*PROVIDERS, "tensorrt"))
+    raise EngineError(f"unknown engine backend '{backend}': choose one of {choices}")

@@ -1,0 +1,96 @@
+"""TensorRT on the GPU: the engine of a Jetson, built there from the bundle's ONNX graph.
+
+Written for the interfaces of TensorRT 10.3 (JetPack 6.1) to 11.x; older than 10.0 is refused.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.contract.encoder_bundle import EncoderBundle
+from edge_runtime.contract.errors import EngineError
+from edge_runtime.engines.device_memory import Device
+from edge_runtime.engines.golden_check import require_golden
+from edge_runtime.engines.tensorrt_config import TensorRtConfig
+from edge_runtime.engines.tensorrt_execution import TensorRtExecution
+from edge_runtime.engines.tensorrt_library import TensorRt
+from edge_runtime.engines.tensorrt_preparation import EnginePreparation
+
+
+class TensorRtEngine:
+    """A bundle's graph on the first GPU, checked against the bundle's golden descriptors.
+
+    The first start builds the engine, which can take many minutes; later ones load it.
+
+    Args:
+        library, device: TensorRT and the GPU; by default those of this machine.
+    Raises:
+        BundleError: If the bundle lacks the precision, or its graph was altered.
+        EngineError: If TensorRT, its driver or a GPU is missing, if it cannot run the graph or
+            computes it wrongly, or if the engine given belongs to another machine or graph.
+    """
+
+    def __init__(
+        self,
+        bundle: EncoderBundle,
+        precision: str = "fp32",
+        config: TensorRtConfig | None = None,
+        library: TensorRt | None = None,
+        device: Device | None = None,
+    ) -> None:
+        preparation = EnginePreparation(
+            bundle, precision, config or TensorRtConfig(), library, device
+        )
+        self._input_shape = preparation.picture_shape
+        self._descriptor_size = bundle.descriptor_size
+        with preparation.device_kept_on_success():
+            self._execution = TensorRtExecution(
+                preparation.library,
+                preparation.device,
+                preparation.load(),
+                self._input_shape,
+                self._descriptor_size,
+            )
+        self._device = preparation.device
+        self._lock = threading.Lock()
+        # Also runs when the engine is forgotten and at exit, while CUDA is still there.
+        self._closing = weakref.finalize(self, self._execution.close)
+        try:
+            require_golden(self, bundle, precision)
+        except BaseException:
+            self.close()
+            raise
+
+    def encode(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Unit-length descriptors (N, D) of RGB pictures (N, H, W, 3) at the encoder's input size.
+
+        Raises:
+            EngineError: If the pictures are of another shape or type, the GPU fails, or the
+                result is not finite.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self._input_shape:
+            raise EngineError(
+                f"encoder takes uint8 (N, {self._input_shape[0]}, {self._input_shape[1]}, 3), "
+                f"got {images.dtype} {images.shape}"
+            )
+        descriptors = np.empty((len(images), self._descriptor_size), np.float32)
+        size = self._execution.max_batch
+        with self._lock:
+            if not self._closing.alive:
+                raise EngineError("the engine is closed")
+            with self._device.current():
+                for start in range(0, len(images), size):
+                    batch = slice(start, start + size)
+                    self._execution.run(images[batch], descriptors[batch])
+        if not np.isfinite(descriptors).all():
+            raise EngineError("the encoder returned values that are not finite")
+        return descriptors
+
+    def close(self) -> None:
+        """Free the GPU's memory; `encode` is an error from then on."""
+        with self._lock:
+            self._closing()
