@@ -8,8 +8,11 @@ from edge_runtime.contract.encoder_bundle import EncoderBundle
 from edge_runtime.contract.errors import EngineError
 from edge_runtime.engines import Engine
 
-LEAST_GOLDEN_COSINE = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99}
-"""Of a descriptor to the one that the exporter stored, by the graph's precision."""
+LEAST_GOLDEN_COSINE = 0.999
+"""Of a descriptor in fp32 or fp16 to the one that the exporter stored."""
+
+_FURTHER_THAN_MEASURED = 0.005
+_UNMEASURED_LEAST = 0.98
 
 
 def golden_cosine(engine: Engine, bundle: EncoderBundle) -> float:
@@ -39,11 +42,21 @@ def require_golden(engine: Engine, bundle: EncoderBundle, precision: str) -> Non
         BundleError: If the stored pictures cannot be read.
         EngineError: If any descriptor is further from the stored one than the precision explains.
     """
-    cosine = golden_cosine(engine, bundle)
-    if not cosine >= LEAST_GOLDEN_COSINE[precision]:  # also when it is not a number
+    cosine, least = golden_cosine(engine, bundle), least_golden_cosine(bundle, precision)
+    if not cosine >= least:  # also when it is not a number
         raise EngineError(
             f"the engine computes wrongly: its {precision} descriptors of {bundle.folder}'s golden "
-            f"pictures have a cosine of {cosine:.4f} to the stored ones, "
-            f"{LEAST_GOLDEN_COSINE[precision]} is needed: fly in another precision, or with the "
-            "engine onnxruntime"
+            f"pictures have a cosine of {cosine:.4f} to the stored ones, {least:.4g} is needed: "
+            "fly in another precision, or with the engine onnxruntime"
         )
+
+
+def least_golden_cosine(bundle: EncoderBundle, precision: str) -> float:
+    """What a precision must reach: coarser ones nearly what the exporter measured in them."""
+    if precision in ("fp32", "fp16"):
+        return LEAST_GOLDEN_COSINE
+    try:
+        measured = float(bundle.manifest["verification"][precision]["cosine_min"])
+    except (KeyError, TypeError, ValueError):
+        return _UNMEASURED_LEAST
+    return min(measured - _FURTHER_THAN_MEASURED, LEAST_GOLDEN_COSINE)

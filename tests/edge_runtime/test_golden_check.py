@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from edge_runtime.contract.encoder_bundle import EncoderBundle
 from edge_runtime.contract.errors import EngineError
 from edge_runtime.engines import Engine, open_engine
-from edge_runtime.engines.golden_check import golden_cosine, require_golden
+from edge_runtime.engines.golden_check import golden_cosine, least_golden_cosine, require_golden
 
 
 class Spoiled:
@@ -47,3 +49,21 @@ def test_a_wrong_program_for_single_pictures_or_for_batches_is_found(
 def test_descriptors_of_zeros_are_refused(bundle: EncoderBundle, engine: Engine) -> None:
     with pytest.raises(EngineError, match="cosine of nan"):
         require_golden(Spoiled(engine, 0.0, 16, 1), bundle, "fp32")
+
+
+@pytest.mark.parametrize(
+    ("verification", "precision", "least"),
+    [
+        ({}, "fp32", 0.999),
+        ({"fp16": {"cosine_min": 0.5}}, "fp16", 0.999),
+        ({"int8": {"cosine_min": 0.97}}, "int8", 0.965),
+        ({"int8": {"cosine_min": 2.0}}, "int8", 0.999),
+        ({"int8": {}}, "int8", 0.98),
+        (None, "int8", 0.98),
+    ],
+)
+def test_a_coarse_precision_must_reach_nearly_what_the_exporter_measured(
+    bundle: EncoderBundle, verification: object, precision: str, least: float
+) -> None:
+    measured = replace(bundle, manifest={**bundle.manifest, "verification": verification})
+    assert least_golden_cosine(measured, precision) == pytest.approx(least)

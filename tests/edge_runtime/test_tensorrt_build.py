@@ -1,8 +1,4 @@
-"""Building engines: with a double of TensorRT, and for real with TensorRT-RTX.
-
-TensorRT-RTX needs no GPU to build. It is another product than the TensorRT of a Jetson, which may
-refuse what it takes; what it shows is that the calls are right and the graph is well formed.
-"""
+"""Building engines: with a double of TensorRT, and for real with TensorRT-RTX: nvidia/rtx.py."""
 
 from __future__ import annotations
 
@@ -21,10 +17,9 @@ from edge_runtime.contract.encoder_bundle import (
 )
 from edge_runtime.contract.errors import BundleError, EngineError
 from edge_runtime.engines import tensorrt_build
-from edge_runtime.engines.tensorrt_build import BuildRequest, build_engine
-from edge_runtime.engines.tensorrt_library import TensorRt
 from edge_runtime.sample_flight import SAMPLE_ENCODER
 from tests.edge_runtime.nvidia.flight_deck import FlightDeck
+from tests.edge_runtime.nvidia.rtx import build_with_rtx
 from tests.edge_runtime.nvidia.signatures import TABLE, TENSORRT_VERSIONS
 from tests.small_map import seal_again
 
@@ -231,68 +226,46 @@ def test_timings_that_do_not_fit_are_started_afresh(
 # From here on with the real TensorRT-RTX.
 
 
-@pytest.fixture(scope="module")
-def rtx() -> TensorRt:
-    module = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
-    return TensorRt(module)
-
-
-def request(bundle: EncoderBundle, precision: str = "fp32") -> BuildRequest:
-    path = bundle.graph_path(precision)
-    return BuildRequest(
-        source=str(path),
-        onnx=path.read_bytes(),
-        picture_shape=(bundle.input_height, bundle.input_width, 3),
-        usual_batch=1,
-        max_batch=16,
-        workspace_bytes=1 << 30,
-    )
-
-
-def test_tensorrt_rtx_builds_the_sample_encoder_strongly_typed(rtx: TensorRt) -> None:
-    bundle = load_encoder_bundle(SAMPLE_ENCODER)
-    # Without a timing cache: TensorRT-RTX has none, and warns where it is asked for one.
-    built = build_engine(rtx, request(bundle), timing_cache=None)
+def test_tensorrt_rtx_builds_the_sample_encoder() -> None:
+    built = build_with_rtx(load_encoder_bundle(SAMPLE_ENCODER))
     assert len(built.plan) > 1_000_000
     assert built.timing_cache is None
 
 
-def test_tensorrt_rtx_names_the_nodes_that_it_cannot_run(own_encoder: Path, rtx: TensorRt) -> None:
+def test_tensorrt_rtx_names_the_nodes_that_it_cannot_run(own_encoder: Path) -> None:
     bundle = write_graph(own_encoder, "Det")
     with pytest.raises(EngineError, match=r"cannot run Det 'node0' of .*encoder.onnx") as caught:
-        build_engine(rtx, request(bundle), timing_cache=None)
+        build_with_rtx(bundle)
     assert "\n" not in str(caught.value)
     bundle = write_graph(own_encoder, "Sparkle", domain="nobody")
     with pytest.raises(EngineError, match=r"cannot run Sparkle 'node0' of"):
-        build_engine(rtx, request(bundle), timing_cache=None)
+        build_with_rtx(bundle)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x01\x02 no graph"])
-def test_tensorrt_rtx_refuses_what_is_no_graph(
-    own_encoder: Path, rtx: TensorRt, content: bytes
-) -> None:
+def test_tensorrt_rtx_refuses_what_is_no_graph(own_encoder: Path, content: bytes) -> None:
     (own_encoder / GRAPH).write_bytes(content)
     seal_again(own_encoder)
     with pytest.raises(EngineError, match=r"encoder.onnx") as caught:
-        build_engine(rtx, request(load_encoder_bundle(own_encoder)), timing_cache=None)
+        build_with_rtx(load_encoder_bundle(own_encoder))
     assert "\n" not in str(caught.value)
 
 
 def test_tensorrt_rtx_reports_its_progress(
-    bundle: EncoderBundle, rtx: TensorRt, monkeypatch: pytest.MonkeyPatch
+    bundle: EncoderBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bar = CountingBar()
     monkeypatch.setattr(tensorrt_build, "progress_bar", lambda *_: bar)
-    build_engine(rtx, request(bundle), timing_cache=None)
+    build_with_rtx(bundle)
     assert bar.done == bar.total > 10
     assert len(bar.phases) > 3
 
 
 def test_ctrl_c_ends_a_build_of_tensorrt_rtx(
-    bundle: EncoderBundle, rtx: TensorRt, monkeypatch: pytest.MonkeyPatch
+    bundle: EncoderBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bar: Any = CountingBar(interrupted_at=5)
     monkeypatch.setattr(tensorrt_build, "progress_bar", lambda *_: bar)
     with pytest.raises(KeyboardInterrupt):
-        build_engine(rtx, request(bundle), timing_cache=None)
+        build_with_rtx(bundle)
     assert bar.updates < 10

@@ -19,6 +19,7 @@ from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.engines import open_engine
+from tests.edge_runtime.nvidia.rtx import build_with_rtx
 
 TINY = EncoderConfig(
     depths=(1, 1, 1, 1), widths=(8, 16, 32, 64), input_height=64, input_width=96, head="gap"
@@ -203,19 +204,6 @@ def test_the_same_weights_give_the_same_bundle(
 
 
 def test_tensorrt_rtx_parses_and_builds_every_graph(bundle: EncoderBundle) -> None:
-    """TensorRT-RTX, which needs no GPU to build. It is not the TensorRT of a Jetson."""
-    trt = pytest.importorskip("tensorrt_rtx")
-    logger = trt.Logger(trt.Logger.ERROR)
+    """By the runtime's own builder. TensorRT-RTX is not the TensorRT of a Jetson."""
     for precision in bundle.precisions:
-        builder = trt.Builder(logger)
-        flag = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-        network = builder.create_network(flag)
-        parser = trt.OnnxParser(network, logger)
-        parsed = parser.parse(bundle.graph_path(precision).read_bytes())
-        assert parsed, [str(parser.get_error(i)) for i in range(parser.num_errors)]
-        picture = (bundle.input_height, bundle.input_width, 3)
-        profile = builder.create_optimization_profile()
-        profile.set_shape("images", *((count, *picture) for count in (1, 4, 16)))
-        config = builder.create_builder_config()
-        config.add_optimization_profile(profile)
-        assert builder.build_serialized_network(network, config) is not None, precision
+        assert build_with_rtx(bundle, precision).plan, precision
