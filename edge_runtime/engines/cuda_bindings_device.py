@@ -32,11 +32,11 @@ class CudaBindingsDevice:
         self._driver = driver
         self._allocations: list[int] = []
         self._pinned: list[int] = []
-        self._device = self._first_device()
-        self.gpu = self._describe()
-        self._context = self._call(
-            "cannot enter its context", "cuDevicePrimaryCtxRetain", self._device
-        )
+        device = self._first_device()
+        self.gpu = self._describe(device)
+        # Not released before the process ends: TensorRT's objects may still live when an error
+        # closes the device, and must not outlive their context.
+        self._context = self._call("cannot open the GPU", "cuDevicePrimaryCtxRetain", device)
         with self.current():
             flags = int(driver.CUstream_flags.CU_STREAM_NON_BLOCKING)
             self._stream = self._call("cannot make a stream", "cuStreamCreate", flags)
@@ -115,17 +115,15 @@ class CudaBindingsDevice:
             self._call("cannot free a graph", "cuGraphDestroy", graph)
 
     def close(self) -> None:
-        """Free stream and memory and release the primary context."""
-        if self._context is None:
-            return
+        """Free stream and memory; the process keeps the primary context."""
         with self.current():
-            self._call("cannot free its stream", "cuStreamDestroy", self._stream)
+            if self._stream is not None:
+                self._call("cannot free its stream", "cuStreamDestroy", self._stream)
+                self._stream = None
             while self._allocations:
                 self._call("cannot free memory", "cuMemFree", self._allocations.pop())
             while self._pinned:
                 self._call("cannot free host memory", "cuMemFreeHost", self._pinned.pop())
-        self._context = None
-        self._call("cannot release its context", "cuDevicePrimaryCtxRelease", self._device)
 
     def _first_device(self) -> Any:
         try:
@@ -141,16 +139,12 @@ class CudaBindingsDevice:
             raise EngineError("CUDA shows no GPU: fly with the engine onnxruntime")
         return self._call("cannot open the GPU", "cuDeviceGet", 0)
 
-    def _describe(self) -> Gpu:
+    def _describe(self, device: Any) -> Gpu:
         def attribute(name: str) -> int:
             member = getattr(self._driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
-            return int(
-                self._call(f"cannot tell {name}", "cuDeviceGetAttribute", member, self._device)
-            )
+            return int(self._call(f"cannot tell {name}", "cuDeviceGetAttribute", member, device))
 
-        name: bytes = self._call(
-            "cannot tell its name", "cuDeviceGetName", _NAME_BYTES, self._device
-        )
+        name: bytes = self._call("cannot tell its name", "cuDeviceGetName", _NAME_BYTES, device)
         cuda = int(self._call("cannot tell its version", "cuDriverGetVersion"))
         return Gpu(
             name=name.split(b"\0")[0].decode("utf-8", "replace"),

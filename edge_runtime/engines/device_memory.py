@@ -97,7 +97,7 @@ class Device(Protocol):
         ...
 
     def close(self) -> None:
-        """Free stream and memory."""
+        """Free stream and memory; the process keeps the primary context."""
         ...
 
 

@@ -114,6 +114,7 @@ class PycudaDevice:
 def _primary_context(driver: Any) -> Any:
     """Retained once a process and not released before its end.
 
-    pycuda leaves a released primary context on the thread's stack, where torch would find it.
+    TensorRT's objects must not outlive it, and pycuda would leave it on the thread's stack when it
+    releases it, where torch would find it.
     """
     return driver.Device(0).retain_primary_context()

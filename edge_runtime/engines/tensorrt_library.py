@@ -23,7 +23,24 @@ class TensorRt:
         self.module = module
         self.version = str(module.__version__)
         self._errors: deque[str] = deque(maxlen=_KEPT_ERRORS)
+        self._runtime: Any = None
         self.logger = self._make_logger()
+
+    def load(self, plan: bytes) -> Any | None:
+        """An engine of a serialized one, inside the GPU's context; None if TensorRT refuses.
+
+        Raises:
+            EngineError: If TensorRT cannot start at all.
+        """
+        self.forget_errors()
+        if self._runtime is None:  # kept here, since it must outlive its engines
+            try:
+                self._runtime = self.module.Runtime(self.logger)
+            except (TypeError, RuntimeError) as error:  # how the bindings say they got nothing
+                raise EngineError(
+                    f"TensorRT {self.version} cannot start: {self.first_error()}"
+                ) from error
+        return self._runtime.deserialize_cuda_engine(plan)
 
     def forget_errors(self) -> None:
         """Begin a step whose errors alone shall be reported."""

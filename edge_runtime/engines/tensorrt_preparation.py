@@ -73,12 +73,10 @@ class EnginePreparation:
             EngineError: If it cannot be built or loaded, or if the engine that the configuration
                 names belongs to another machine or graph.
         """
-        self.library.forget_errors()
-        runtime = self.library.module.Runtime(self.library.logger)
         if self._engine_folder is not None:
-            engine = runtime.deserialize_cuda_engine(self._given(self._engine_folder))
+            engine = self.library.load(self._given(self._engine_folder))
         else:
-            engine = self._cache.obtain(self.identity, runtime.deserialize_cuda_engine, self.build)
+            engine = self._cache.obtain(self.identity, self.library.load, self.build)
         if engine is None:
             raise EngineError(
                 f"TensorRT {self.library.version} cannot load "

@@ -143,12 +143,12 @@ def test_cuda_is_started_before_tensorrt_is_constructed_and_addresses_are_set_on
     deck.open(bundle)  # the double refuses construction before CUDA is up
     names = deck.recorder.names()
     order = [
-        "Runtime",
         "Builder",
         "Builder.create_network",
         "OnnxParser.parse",
         "IBuilderConfig.add_optimization_profile",
         "Builder.build_serialized_network",
+        "Runtime",
         "Runtime.deserialize_cuda_engine",
         "ICudaEngine.create_execution_context",
         "IExecutionContext.set_tensor_address",
@@ -216,6 +216,20 @@ def test_a_failure_in_flight_says_what_tensorrt_said_and_the_next_frame_may_work
     deck.behaviour.execution_fails = ""
     assert deck.host.context_depth == 0
     assert engine.encode(random_pictures(1)).shape == (1, 49)
+
+
+@pytest.mark.parametrize("part", ["Builder", "Runtime"])
+def test_a_tensorrt_that_cannot_start_says_what_it_says(
+    bundle: EncoderBundle, deck: FlightDeck, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def fail(logger: object) -> None:
+        deck.library.logger.log(deck.library.module.ILogger.Severity.ERROR, "CUDA error 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(deck.library.module, part, fail)
+    with pytest.raises(EngineError, match=r"TensorRT 10.3.0 cannot start.*: CUDA error 35"):
+        deck.open(bundle)
+    assert deck.device.closed
 
 
 def test_too_little_memory_for_the_engine_says_how_much_there_is(

@@ -180,7 +180,7 @@ int cuGetErrorString(int error, const char **text) {
   return OK;
 }
 
-/* What is still held, for the test to look at: all zero after a close. */
+/* How much is still held, for the test to look at: the primary context alone after a close. */
 int host_cuda_held(void) {
   int held = retained + depth + streams + graphs + executables;
   for (int i = 0; i < MOST; i++) held += blocks[i].start != 0;
