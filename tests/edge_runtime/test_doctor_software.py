@@ -83,6 +83,7 @@ def test_a_jetson_without_tensorrt_names_its_package(tmp_path: Path) -> None:
     [
         ("8.6.2", Status.FAIL),
         ("9.9.9", Status.FAIL),
+        ("10.0.1", Status.OK),
         ("10.3.0", Status.OK),
         ("10.16.2.10", Status.OK),
     ],

@@ -88,7 +88,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]
     offline["PIP_CONFIG_FILE"] = os.devnull
     prints = []
     for _ in range(2):
-        done = install(root, ["--wheel", str(wheel)], **offline)
+        done = install(root, ["--wheel", str(wheel), "--prefix", "/opt/edge"], **offline)
         assert done.returncode == 0, done.stdout + done.stderr
         prints.append(done.stdout)
         prints.append(repr(snapshot(root)))
@@ -104,7 +104,7 @@ def test_the_environment_has_our_requirements_but_not_pypis_opencv(
     installed: tuple[Path, list[str]],
 ) -> None:
     root, _ = installed
-    found = installed_packages(root / "opt/dmnil-edge/venv")
+    found = installed_packages(root / "opt/edge/venv")
     for tool in ("pip", "setuptools", "numpy"):
         found.pop(tool, None)
     assert found == {
@@ -120,20 +120,20 @@ def test_numpy_stays_in_the_major_version_of_the_systems_opencv(
 ) -> None:
     root, _ = installed
     ask = "import importlib.metadata as m; print(m.version('numpy'))"
-    python = root / "opt/dmnil-edge/venv/bin/python"
+    python = root / "opt/edge/venv/bin/python"
     done = subprocess.run([str(python), "-c", ask], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("1.")
 
 
 def test_the_environment_sees_the_systems_packages(installed: tuple[Path, list[str]]) -> None:
     root, _ = installed
-    settings = (root / "opt/dmnil-edge/venv/pyvenv.cfg").read_text()
+    settings = (root / "opt/edge/venv/pyvenv.cfg").read_text()
     assert "include-system-site-packages = true" in settings
 
 
 def test_the_lists_are_left_beside_the_environment(installed: tuple[Path, list[str]]) -> None:
     root, _ = installed
-    prefix = root / "opt/dmnil-edge"
+    prefix = root / "opt/edge"
     requirements = (prefix / "requirements.txt").read_text().split()
     assert requirements == ["numpy>=1.26", "Pretended-Log>=6.0", "pretended-link>=2.4.41"]
     assert (prefix / "requirements-jetson.txt").read_text().split() == ["pycuda>=2024.1"]
@@ -142,11 +142,11 @@ def test_the_lists_are_left_beside_the_environment(installed: tuple[Path, list[s
 
 def test_the_command_runs(installed: tuple[Path, list[str]]) -> None:
     root, _ = installed
-    command = root / "opt/dmnil-edge/venv/bin/edge_runtime"
+    command = root / "opt/edge/venv/bin/edge_runtime"
     done = subprocess.run([str(command)], capture_output=True, text=True, check=True)
     assert done.stdout == "flown\n"
     link = root / "usr/local/bin/edge_runtime"
-    assert str(link.readlink()) == "/opt/dmnil-edge/venv/bin/edge_runtime"
+    assert str(link.readlink()) == "/opt/edge/venv/bin/edge_runtime"
 
 
 def test_the_unit_may_use_the_gpu_devices_that_are_here(
@@ -155,7 +155,7 @@ def test_the_unit_may_use_the_gpu_devices_that_are_here(
     root, _ = installed
     units = root / "etc/systemd/system"
     assert (
-        "ExecStart=/opt/dmnil-edge/venv/bin/edge_runtime run"
+        "ExecStart=/opt/edge/venv/bin/edge_runtime run"
         in (units / "dmnil-edge.service").read_text()
     )
     devices = (units / "dmnil-edge.service.d/10-devices.conf").read_text().splitlines()
