@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,6 +27,7 @@ from edge_runtime.contract.errors import BundleError, ConfigError, SourceError, 
 from edge_runtime.contract.fix import Fix
 from edge_runtime.contract.region_map import load_region_map
 from edge_runtime.engines import open_engine
+from edge_runtime.engines.golden_check import golden_fault
 from edge_runtime.flight_camera import CameraConfig, open_flight_camera
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.localiser import Localiser
@@ -35,6 +37,8 @@ from edge_runtime.progress import progress_bar
 from edge_runtime.service_notify import ServiceNotifier
 from edge_runtime.sources.open import open_source
 from edge_runtime.telemetry.truth import read_truth
+
+logger = logging.getLogger(__name__)
 
 FLIGHT_KIND = "flight log"
 FLIGHT_SCHEMA_VERSION = 1
@@ -68,7 +72,9 @@ class FlightConfig:
     precision: str = "fp32"
     """Which of the encoder's graphs to run: fp32 or fp16."""
     engine: str = "onnxruntime"
-    """Inference engine."""
+    """Inference engine: onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt."""
+    unsafe_engine: bool = False
+    """Fly even if the engine computes other descriptors than the encoder; every fix says so."""
     threads: int = 0
     """Processor threads of the engine; 0 leaves it to the engine."""
     camera: CameraConfig = field(default_factory=CameraConfig)
@@ -136,7 +142,16 @@ def fly(config: FlightConfig, service: ServiceNotifier | None = None) -> FlightR
     truth = None if config.truth is None else read_truth(config.truth)
     flight_camera = open_flight_camera(config.telemetry, config.camera, config.telemetry_offset_s)
     source = open_source(config.frames, config.every_s)
-    engine = open_engine(bundle, config.precision, config.engine, config.threads)
+    engine = open_engine(
+        bundle,
+        config.precision,
+        config.engine,
+        config.threads,
+        golden_check=not config.unsafe_engine,
+    )
+    engine_fault = golden_fault(engine, bundle, config.precision) if config.unsafe_engine else ""
+    if engine_fault:
+        logger.warning("the engine is unsafe and flown nevertheless: %s", engine_fault)
     localiser: Localiser | None = None
     fixes: list[Fix] = []
     undecodable = without_telemetry = of_another_size = 0
@@ -178,6 +193,8 @@ def fly(config: FlightConfig, service: ServiceNotifier | None = None) -> FlightR
                         config.prior,
                     )
                 fix = localiser.process(frame.name, frame.image, sample)
+                if engine_fault:
+                    fix = replace(fix, engine_fault=engine_fault)
                 log.write(fix)
                 fixes.append(fix)
                 progress.set_postfix_str(_progress_text(fix), refresh=False)

@@ -52,7 +52,8 @@ class Fix:
     """The localiser's word on one frame.
 
     `position` is None in every state that does not publish. `viewed_matches` are this frame's
-    best tiles alone, shifted to the ground point in the image centre, best first.
+    best tiles alone, shifted to the ground point in the image centre, best first. `engine_fault`
+    says what was wrong with the engine if it was flown although it computes wrongly.
     """
 
     frame: str
@@ -64,6 +65,7 @@ class Fix:
     viewed_matches: tuple[MatchedPlace, ...] = ()
     reset_counter: int = 0
     stage_ms: dict[str, float] = field(default_factory=dict)
+    engine_fault: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values, the field names as keys."""

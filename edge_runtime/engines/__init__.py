@@ -29,34 +29,43 @@ def open_engine(
     backend: str = "onnxruntime",
     threads: int = 0,
     tensorrt: TensorRtConfig | None = None,
+    golden_check: bool = True,
 ) -> Engine:
-    """Open a bundle's graph in a backend.
+    """Open a bundle's graph in a backend, and see that it gives the bundle's golden descriptors.
 
     Args:
         backend: onnxruntime (on the processor), onnxruntime-cuda, onnxruntime-tensorrt (that
             library's own use of TensorRT), or tensorrt.
         threads: Processor threads that onnxruntime may use; 0 leaves it to onnxruntime.
         tensorrt: Batch sizes and places of the backend tensorrt, which may build for minutes.
+        golden_check: Refuse an engine that computes wrongly; see `golden_check`.
 
     Raises:
         BundleError: If the bundle is unusable or lacks the precision.
-        EngineError: If the backend is unknown, not installed or refuses the graph.
+        EngineError: If the backend is unknown, not installed, refuses the graph or computes it
+            wrongly.
     """
     if isinstance(bundle, Path):
         bundle = load_encoder_bundle(bundle)
     if backend == "tensorrt":
         from edge_runtime.engines.tensorrt import TensorRtEngine
 
-        return TensorRtEngine(bundle, precision, tensorrt)
+        return TensorRtEngine(bundle, precision, tensorrt, golden_check=golden_check)
+    from edge_runtime.engines.golden_check import require_golden
     from edge_runtime.engines.onnx_runtime import (
         PROVIDERS,
         DeviceOnnxRuntimeEngine,
         OnnxRuntimeEngine,
     )
 
-    if backend == "onnxruntime":
-        return OnnxRuntimeEngine(bundle, precision, threads)
-    if backend in PROVIDERS:
-        return DeviceOnnxRuntimeEngine(bundle, precision, backend)
-    choices = ", ".join((*PROVIDERS, "tensorrt"))
-    raise EngineError(f"unknown engine backend '{backend}': choose one of {choices}")
+    if backend not in PROVIDERS:
+        choices = ", ".join((*PROVIDERS, "tensorrt"))
+        raise EngineError(f"unknown engine backend '{backend}': choose one of {choices}")
+    engine = (
+        OnnxRuntimeEngine(bundle, precision, threads)
+        if backend == "onnxruntime"
+        else DeviceOnnxRuntimeEngine(bundle, precision, backend)
+    )
+    if golden_check:
+        require_golden(engine, bundle, precision)
+    return engine

@@ -1,4 +1,4 @@
-"""Does an engine compute what the encoder computes? Asked at every start of a GPU engine."""
+"""Does an engine compute what the encoder computes? Asked whenever one is opened."""
 
 from __future__ import annotations
 
@@ -35,6 +35,22 @@ def golden_cosine(engine: Engine, bundle: EncoderBundle) -> float:
         return float((np.sum(found * expected, axis=1) / lengths).min())
 
 
+def golden_fault(engine: Engine, bundle: EncoderBundle, precision: str) -> str:
+    """What is wrong with an engine's descriptors of the golden pictures; empty if nothing is.
+
+    Raises:
+        BundleError: If the stored pictures cannot be read.
+        EngineError: If the engine fails on them.
+    """
+    cosine, least = golden_cosine(engine, bundle), least_golden_cosine(bundle, precision)
+    if cosine >= least:  # false also when it is not a number
+        return ""
+    return (
+        f"its {precision} descriptors of {bundle.folder}'s golden pictures have a cosine of "
+        f"{cosine:.4f} to the stored ones, {least:.4g} is needed"
+    )
+
+
 def require_golden(engine: Engine, bundle: EncoderBundle, precision: str) -> None:
     """Refuse an engine that computes something else, as half precision on GPUs silently can.
 
@@ -42,12 +58,10 @@ def require_golden(engine: Engine, bundle: EncoderBundle, precision: str) -> Non
         BundleError: If the stored pictures cannot be read.
         EngineError: If any descriptor is further from the stored one than the precision explains.
     """
-    cosine, least = golden_cosine(engine, bundle), least_golden_cosine(bundle, precision)
-    if not cosine >= least:  # also when it is not a number
+    if fault := golden_fault(engine, bundle, precision):
         raise EngineError(
-            f"the engine computes wrongly: its {precision} descriptors of {bundle.folder}'s golden "
-            f"pictures have a cosine of {cosine:.4f} to the stored ones, {least:.4g} is needed: "
-            "fly in another precision, or with the engine onnxruntime"
+            f"the engine computes wrongly: {fault}: fly in another precision, or with the engine "
+            "onnxruntime"
         )
 
 

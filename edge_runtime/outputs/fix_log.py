@@ -28,6 +28,7 @@ _CSV_COLUMNS = (
     "reset_counter",
     "latency_ms",
     "reason",
+    "engine_fault",
 )
 
 
@@ -116,6 +117,7 @@ def _fix_from(values: dict[str, Any]) -> Fix:
         viewed_matches=tuple(MatchedPlace(**_numbers(match)) for match in values["viewed_matches"]),
         reset_counter=int(values["reset_counter"]),
         stage_ms=_numbers(values["stage_ms"]),
+        engine_fault=_text(values.get("engine_fault", "")),
     )
 
 
@@ -158,4 +160,5 @@ def _csv_row(fix: Fix) -> list[Any]:
         fix.reset_counter,
         f"{sum(fix.stage_ms.values()):.1f}",
         fix.reason,
+        fix.engine_fault,
     ]

@@ -103,6 +103,7 @@ def test_the_table_has_a_row_a_fix_and_blanks_where_nothing_was_published(tmp_pa
         "reset_counter": "1",
         "latency_ms": "34.8",
         "reason": "position acquired",
+        "engine_fault": "",
     }
 
 

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 from edge_runtime import flight as flight_module
+from edge_runtime.contract.encoder_bundle import GOLDEN_FILE
 from edge_runtime.contract.errors import (
     ConfigError,
+    EngineError,
     MapError,
     OutputError,
     SourceError,
@@ -28,6 +30,7 @@ from edge_runtime.flight_camera import CameraConfig
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.outputs.fix_log import read_fixes
 from edge_runtime.telemetry.log import TelemetrySample
+from tests.small_map import seal_again
 
 HEADING_DEG, PITCH_DEG, HEIGHT_M = 350.0, -80.0, 120.0
 TELEMETRY_COLUMNS = ("time_s", "height_above_takeoff_m", "heading_deg", "camera_pitch_deg")
@@ -371,3 +374,39 @@ def test_impossible_settings_are_refused(tmp_path, config_of, settings, words):
 def test_an_impossible_mounting_is_refused():
     with pytest.raises(ConfigError, match="angles must be finite"):
         CameraConfig(heading_offset_deg=float("nan"))
+
+
+@pytest.fixture
+def strange_encoder(own_encoder: Path) -> Path:
+    """A bundle whose graph gives other descriptors than the ones stored beside it."""
+    with np.load(own_encoder / GOLDEN_FILE) as arrays:
+        images, descriptors = arrays["images"], arrays["descriptors"]
+    np.savez(own_encoder / GOLDEN_FILE, images=images, descriptors=descriptors[:, ::-1])
+    seal_again(own_encoder)
+    return own_encoder
+
+
+def test_an_engine_that_computes_wrongly_is_not_flown(tmp_path, config_of, strange_encoder):
+    with pytest.raises(EngineError, match=r"computes wrongly: .*cosine of .* is needed"):
+        fly(config_of(*three_frames(tmp_path), encoder=strange_encoder))
+    assert not (tmp_path / "new.flight").exists()
+
+
+def test_an_unsafe_engine_is_flown_on_demand_and_every_fix_says_so(
+    tmp_path, config_of, strange_encoder, caplog
+):
+    config = config_of(*three_frames(tmp_path), encoder=strange_encoder, unsafe_engine=True)
+    fly(config)
+    assert "unsafe" in caplog.text
+    fixes = read_fixes(config.output)
+    assert len(fixes) == 3
+    assert all("golden pictures have a cosine of" in fix.engine_fault for fix in fixes)
+    rows = (config.output / "fixes.csv").read_text().splitlines()
+    assert rows[0].endswith(",engine_fault")
+    assert all("golden pictures" in row for row in rows[1:])
+
+
+def test_a_sound_engine_leaves_no_word_of_it(tmp_path, config_of):
+    config = config_of(*three_frames(tmp_path), unsafe_engine=True)
+    fly(config)
+    assert [fix.engine_fault for fix in read_fixes(config.output)] == ["", "", ""]
