@@ -20,7 +20,12 @@ from edge_runtime.contract.errors import BundleError
 BUNDLE_KIND = "encoder bundle"
 BUNDLE_SCHEMA_VERSION = 1
 GOLDEN_FILE = "golden.npz"
-GRAPH_FILES = {"fp32": "encoder.onnx", "fp16": "encoder.fp16.onnx", "int8": "encoder.int8.onnx"}
+GRAPH_FILES = {
+    "fp32": "encoder.onnx",
+    "fp16": "encoder.fp16.onnx",
+    "int8": "encoder.int8.onnx",
+    "int8-cpu": "encoder.int8-cpu.onnx",
+}
 
 
 @dataclass(frozen=True)

