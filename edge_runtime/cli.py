@@ -101,12 +101,13 @@ def bench(parser: ArgumentParser) -> Action:
     def act(options: Any) -> None:
         values = parser.instantiate(options).as_dict()
         engine_values = {name: values[name] for name in engine_names}
+        config = EngineBenchConfig(
+            encoder=values["encoder"] or Path(), seed=values["seed"], **engine_values
+        )
         if values["encoder"] is not None:
-            seed = values["seed"]
-            config = EngineBenchConfig(encoder=values["encoder"], seed=seed, **engine_values)
             results = run_engine_bench(config)
             _print(engine_bench_report(results))
-        elif engine_values != {name: parser.get_default(name) for name in engine_names}:
+        elif config != EngineBenchConfig(encoder=Path(), seed=values["seed"]):
             raise ConfigError("measuring an engine needs --encoder NAME.encoder")
         else:
             results = run_bench(BenchConfig(**{name: values[name] for name in map_names}))

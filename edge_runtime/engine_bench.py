@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bun
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.engines import Engine, open_engine
 from edge_runtime.engines.golden_check import golden_cosine
+from edge_runtime.engines.tensorrt_config import TensorRtConfig
 
 STAGES = ("h2d", "compute", "d2h")
 _TITLES = {"h2d": "H2D Latency", "compute": "Compute Time", "d2h": "D2H Latency"}
@@ -51,6 +53,7 @@ class EngineBenchConfig:
     """Batches measured, of each size."""
     seed: int = 0
     """Seed of the pictures, which are noise: an encoder's time does not depend on them."""
+    tensorrt: TensorRtConfig = field(default_factory=TensorRtConfig)
 
     def __post_init__(self) -> None:
         if not self.batch or min(self.batch) < 1 or self.warm_up < 1 or self.iterations < 10:
@@ -69,13 +72,18 @@ def run_engine_bench(config: EngineBenchConfig) -> dict[str, Any]:
     started = time.perf_counter()
     bundle = load_encoder_bundle(config.encoder)
     engine = open_engine(
-        bundle, config.precision, config.engine, config.threads, golden_check=False
+        bundle,
+        config.precision,
+        config.engine,
+        config.threads,
+        config.tensorrt,
+        golden_check=False,
     )
     opened = time.perf_counter()
     cosine = golden_cosine(engine, bundle)
     checked = time.perf_counter()
     return {
-        "config": {**asdict(config), "encoder": str(config.encoder)},
+        "config": json.loads(json.dumps(asdict(config), default=str)),
         "encoder_sha256": bundle.encoder_sha256,
         "input": [bundle.input_height, bundle.input_width, 3],
         "open_ms": (opened - started) * 1e3,

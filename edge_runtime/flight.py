@@ -28,6 +28,7 @@ from edge_runtime.contract.fix import Fix
 from edge_runtime.contract.region_map import load_region_map
 from edge_runtime.engines import open_engine
 from edge_runtime.engines.golden_check import golden_fault
+from edge_runtime.engines.tensorrt_config import TensorRtConfig
 from edge_runtime.flight_camera import CameraConfig, open_flight_camera
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.localiser import Localiser
@@ -77,6 +78,7 @@ class FlightConfig:
     """Fly even if the engine computes other descriptors than the encoder; every fix says so."""
     threads: int = 0
     """Processor threads of the engine; 0 leaves it to the engine."""
+    tensorrt: TensorRtConfig = field(default_factory=TensorRtConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
     localiser: LocaliserConfig = field(default_factory=LocaliserConfig)
 
@@ -147,6 +149,7 @@ def fly(config: FlightConfig, service: ServiceNotifier | None = None) -> FlightR
         config.precision,
         config.engine,
         config.threads,
+        config.tensorrt,
         golden_check=not config.unsafe_engine,
     )
     engine_fault = golden_fault(engine, bundle, config.precision) if config.unsafe_engine else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -72,6 +73,24 @@ class TensorRtExecution:
         self._device.synchronise()
         np.copyto(descriptors, self._descriptors[:count])
 
+    def run_in_stages(
+        self, images: npt.NDArray[np.uint8], descriptors: npt.NDArray[np.float32]
+    ) -> dict[str, float]:
+        """As `run`, without a graph; milliseconds of `h2d`, `compute`, `d2h`, each waited for."""
+        count = len(images)
+        np.copyto(self._images[:count], images)
+        if count != self._batch:
+            self._enqueue_anew(count)
+            self._device.synchronise()
+        ends_s = [time.perf_counter()]
+        for enqueue in (self._enqueue_upload, self._enqueue_network, self._enqueue_download):
+            enqueue()
+            self._device.synchronise()
+            ends_s.append(time.perf_counter())
+        np.copyto(descriptors, self._descriptors[:count])
+        spans_ms = (np.diff(ends_s) * 1e3).tolist()
+        return dict(zip(("h2d", "compute", "d2h"), spans_ms, strict=True))
+
     def close(self) -> None:
         """Free everything, engine first; a second call does nothing."""
         if self._context is None:
@@ -104,10 +123,18 @@ class TensorRtExecution:
         self._enqueue()
 
     def _enqueue(self) -> None:
-        count = self._batch
-        self._device.upload(self._images_address, self._images[:count])
+        self._enqueue_upload()
+        self._enqueue_network()
+        self._enqueue_download()
+
+    def _enqueue_upload(self) -> None:
+        self._device.upload(self._images_address, self._images[: self._batch])
+
+    def _enqueue_network(self) -> None:
         self._accepted(self._context.execute_async_v3(self._device.stream_handle))
-        self._device.download(self._descriptors[:count], self._descriptors_address)
+
+    def _enqueue_download(self) -> None:
+        self._device.download(self._descriptors[: self._batch], self._descriptors_address)
 
     def _drop_graph(self) -> None:
         if self._graph is not None:

@@ -13,6 +13,7 @@ import pytest
 
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import BundleError, ConfigError, EngineError
+from edge_runtime.engine_bench import STAGES
 from edge_runtime.engines import open_engine
 from edge_runtime.engines.pycuda_device import PycudaDevice
 from edge_runtime.engines.tensorrt import TensorRtEngine
@@ -341,3 +342,20 @@ def test_opening_the_runtime_imports_no_gpu_package(bundle: EncoderBundle) -> No
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("count", [1, 6, 8])
+def test_timing_the_stages_changes_nothing(
+    bundle: EncoderBundle, deck: FlightDeck, count: int
+) -> None:
+    engine = deck.open(bundle)
+    pictures = random_pictures(count)
+    expected = engine.encode(pictures)
+    for _ in range(2):
+        found, stages_ms = engine.encode_in_stages(pictures)
+        np.testing.assert_array_equal(found, expected)
+        assert list(stages_ms) == list(STAGES)
+        assert min(stages_ms.values()) > 0.0
+    np.testing.assert_array_equal(engine.encode(pictures), expected)
+    with pytest.raises(EngineError, match="encoder takes uint8"):
+        engine.encode_in_stages(pictures[:, :5])
