@@ -12,6 +12,7 @@ from dmnil_export.pictures import ExportPictures
 from dmnil_export.precision.half import to_half_precision
 from dmnil_export.precision.int8 import calibrate_for
 from dmnil_export.precision.int8_cpu import cpu_quantised_graph
+from dmnil_export.precision.layers import with_own_biases
 from dmnil_export.precision.quantised_graph import quantised_graph
 from dmnil_train.encoder.model import Encoder
 from edge_runtime.contract.encoder_bundle import GRAPH_FILES
@@ -44,6 +45,7 @@ def write_graphs(
         return WrittenGraphs(half, None)
     # Half-way to a perfect cosine: other pictures fare a little worse than those calibrated on.
     wanted = (1.0 + config.thresholds.int8_mean_cosine) / 2.0
+    exact = with_own_biases(exact)
     calibration = calibrate_for(exact, pictures.calibration, wanted)
     if config.int8:
         write_graph(quantised_graph(exact, calibration), folder / GRAPH_FILES["int8"])

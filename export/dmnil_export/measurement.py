@@ -49,7 +49,7 @@ def measure_graphs(
         logger.info("verifying %s", precision)
         engine = open_for_verification(bundle, precision)
         try:
-            figures = agreement_in_engine(engine, images, expected)
+            figures = agreement_in_engine(engine, images, expected, pictures.judged)
         except EngineError as error:
             raise BundleError(
                 f"the weights do not bear {precision} ({error}): export without --{precision}"

@@ -25,20 +25,27 @@ class ExportPictures:
 
     Args:
         golden: Those whose descriptors go into the bundle.
-        others: More to verify on.
+        others: More to verify on, those that are like the camera's last.
         calibration: Those that 8-bit ranges are chosen on; none where no folder was given.
+        camera_like: How many of the last of `others` come from the calibration folder.
         generated: Ground as the toolkit draws it, which no calibration has seen.
     """
 
     golden: Images
     others: Images
     calibration: Images | None
+    camera_like: int
     generated: Images
 
     @property
     def verification(self) -> Images:
         """All that precisions are compared on, the golden ones first."""
         return np.concatenate([self.golden, self.others])
+
+    @property
+    def judged(self) -> slice:
+        """Of those, the ones like the camera's, where a folder of such was given; else all."""
+        return slice(-self.camera_like, None) if self.camera_like else slice(None)
 
 
 def choose_pictures(
@@ -61,7 +68,7 @@ def choose_pictures(
         in_bundle = _even_places(len(pictures), GOLDEN_COUNT)
         golden = pictures[in_bundle]
         others = [np.delete(pictures, in_bundle, axis=0), *others]
-    calibration = None
+    calibration, held_back = None, 0
     if calibration_folder is not None:
         least, most = _CALIBRATION_COUNTS
         count = min(max(_CALIBRATION_PIXELS // (height * width), least), most)
@@ -69,7 +76,8 @@ def choose_pictures(
         holds_back = len(found) >= _ENOUGH_TO_HOLD_BACK
         calibration = found[::2] if holds_back else found
         others.append(found[1::2] if holds_back else found)
-    return ExportPictures(golden, np.concatenate(others), calibration, generated)
+        held_back = len(others[-1])
+    return ExportPictures(golden, np.concatenate(others), calibration, held_back, generated)
 
 
 def _spread(folder: Path, count: int, config: EncoderConfig) -> Images:

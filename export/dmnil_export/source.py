@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dmnil_export.config import ExportConfig
 from dmnil_export.golden_images import Images, image_paths, read_images
+from dmnil_export.graph_contract import departures, read_graph
 from dmnil_train.encoder.choices import EncoderChoices
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder
 from dmnil_train.encoder.pca import fit_projection
 from dmnil_train.encoder.starting_weights import encoder_with, read_weights
-from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.errors import BundleError, ConfigError
 
 PCA_BATCH = 16
+GRAPH_SUFFIX = ".onnx"
 
 
 def encoder_to_export(weights: str, config: ExportConfig) -> tuple[Encoder, dict[str, Any]]:
@@ -30,6 +32,8 @@ def encoder_to_export(weights: str, config: ExportConfig) -> tuple[Encoder, dict
         BundleError: If the file is missing, damaged, or fits no known network.
         ConfigError: If the choices contradict the weights or each other.
     """
+    if Path(weights).suffix == GRAPH_SUFFIX:
+        _refuse_graph(Path(weights))
     checkpoint = read_weights(weights)
     provenance = dict(checkpoint.provenance)
     if config.backbone not in (None, checkpoint.config.backbone):
@@ -49,6 +53,16 @@ def encoder_to_export(weights: str, config: ExportConfig) -> tuple[Encoder, dict
             "whitening_power": config.whitening_power,
         }
     return encoder, provenance
+
+
+def _refuse_graph(path: Path) -> NoReturn:
+    """A graph is an end product; what is unusual about this one is told along."""
+    found = departures(read_graph(path))
+    told = f" ({'; '.join(found)})" if found else ""
+    raise BundleError(
+        f"{path} is an ONNX graph{told}, and graphs are what is exported, not exported from: "
+        "give the weights that it was made of"
+    )
 
 
 def _with_choices(own: EncoderConfig, config: ExportConfig) -> EncoderConfig:

