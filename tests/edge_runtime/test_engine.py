@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +173,18 @@ def test_descriptors_that_are_not_finite_are_an_error(own_encoder: Path) -> None
     engine.encode(np.ones((1, 64, 64, 3), np.uint8))
     with pytest.raises(EngineError, match="not finite"):
         engine.encode(np.zeros((1, 64, 64, 3), np.uint8))
+
+
+def test_an_engine_reports_to_nobody_and_marks_no_machine(
+    encoder_folder: Path, tmp_path: Path
+) -> None:
+    program = (
+        "import sys; from pathlib import Path; from edge_runtime.engines import open_engine; "
+        "open_engine(Path(sys.argv[1]))"
+    )
+    environment = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment.pop("CI", None)  # where nothing is reported anyway
+    command = [sys.executable, "-c", program, str(encoder_folder)]
+    subprocess.run(command, check=True, env=environment)
+    assert not list(tmp_path.rglob("*onnxruntime*"))
