@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from dmnil_maps.sample_world.camera_view import (
     viewed_ground_point,
 )
 from dmnil_maps.sample_world.flight import TimedPose, plan_flight, write_flight
-from dmnil_maps.sample_world.layouts import write_university1652
+from dmnil_maps.sample_world.layouts import _spread, write_university1652
 from dmnil_maps.sample_world.satellite import render_satellite, write_geotiff
 from dmnil_maps.sample_world.scene import CAR_DTYPE, TREE_DTYPE, BuildingPart, Patch, rectangle
 from dmnil_maps.sample_world.world import World, generate_world
@@ -250,3 +251,15 @@ def test_the_dataset_layout_has_every_folder_and_view(world: World, tmp_path: Pa
         "test/query_satellite": 2,
         "test/gallery_satellite": 2,
     }
+
+
+@pytest.mark.parametrize(("size_m", "places", "apart_m"), [(1000.0, 9, 100.0), (600.0, 20, 50.0)])
+def test_places_share_ground_only_where_the_world_is_too_small(
+    size_m: float, places: int, apart_m: float
+) -> None:
+    rng = np.random.default_rng(0)
+    spots = _spread(rng, SimpleNamespace(size_m=size_m), places, 100.0)  # type: ignore[arg-type]
+    offsets_m = np.abs(spots[:, None] - spots).max(axis=2) + np.eye(places) * 1e6
+    assert offsets_m.min() >= apart_m
+    assert (offsets_m.min() >= 100.0) == (apart_m == 100.0)
+    assert np.abs(spots).max() <= (size_m - 100.0) / 2
