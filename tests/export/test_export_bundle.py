@@ -16,7 +16,7 @@ from dmnil_export.onnx_graph import fold_batch_norms
 from dmnil_train.encoder.checkpoint import load_encoder
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder
-from edge_runtime.contract.encoder_bundle import EncoderBundle
+from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.engines import open_engine
 from tests.edge_runtime.nvidia.rtx import build_with_rtx
 
@@ -200,6 +200,26 @@ def test_the_same_weights_give_the_same_bundle(
     first = json.loads((convnext_bundle.folder / "manifest.json").read_text())
     again = json.loads((tmp_path / "again.encoder" / "manifest.json").read_text())
     assert again == first
+
+
+def test_without_weights_the_newest_runs_best_checkpoint_becomes_a_bundle_of_its_name(
+    convnext_bundle: EncoderBundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "runs" / "region.run"
+    run.mkdir(parents=True)
+    weights = convnext_bundle.folder.parent / "best.safetensors"
+    (run / "best.safetensors").write_bytes(weights.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 0
+    captured = capsys.readouterr()
+    assert "the newest run's checkpoint: runs/region.run/best.safetensors" in captured.err
+    assert captured.out.splitlines()[-1] == "region.encoder"
+    found = load_encoder_bundle(tmp_path / "region.encoder")
+    assert found.encoder_sha256 == convnext_bundle.encoder_sha256
+    assert found.precisions == ("fp32",)
 
 
 def test_tensorrt_rtx_parses_and_builds_every_graph(bundle: EncoderBundle) -> None:
