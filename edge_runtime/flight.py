@@ -71,7 +71,7 @@ class FlightConfig:
     telemetry_offset_s: float = 0.0
     """Added to a video's time to find its telemetry."""
     precision: str = "fp32"
-    """Which of the encoder's graphs to run: fp32 or fp16."""
+    """Which of the encoder's graphs to run: fp32, fp16, int8 (for TensorRT) or int8-cpu."""
     engine: str = "onnxruntime"
     """Inference engine: onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt."""
     unsafe_engine: bool = False

@@ -143,7 +143,7 @@ def _pass_rtx_gate(folder: Path, measured: dict[str, Figures], config: ExportCon
         BundleError: If it refuses one.
     """
     if not rtx_is_installed():
-        return ["TensorRT-RTX is not installed, no graph was shown to it: pip install tensorrt-rtx"]
+        return ["TensorRT-RTX is not installed, no graph was shown to it: pip install '.[rtx]'"]
     for precision, figures in measured.items():
         if precision in _WITHOUT_GATE:
             continue

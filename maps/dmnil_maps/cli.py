@@ -42,7 +42,9 @@ def build(parser: ArgumentParser) -> Action:
     parser.add_argument(
         "--descriptor_size", type=int, default=256, help="values kept per tile, on the map's axes"
     )
-    parser.add_argument("--precision", default="fp32", help="graph to run: fp32 or fp16")
+    parser.add_argument(
+        "--precision", default="fp32", help="graph to run: fp32, fp16, int8 or int8-cpu"
+    )
     parser.add_argument(
         "--threads", type=int, default=0, help="the encoder's threads; 0 leaves it to the engine"
     )

@@ -27,7 +27,7 @@ REPORT_SCHEMA_VERSION = 1
 SATELLITE_QUERIES = "satellite->"
 """How the names of tasks begin whose queries are no drone pictures."""
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "int8-cpu"]
 
 
 @dataclass(frozen=True)
