@@ -14,10 +14,10 @@ import numpy.typing as npt
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.engines import Engine, open_engine
+from edge_runtime.engines.exchange import STAGES
 from edge_runtime.engines.golden_check import golden_cosine
 from edge_runtime.engines.tensorrt_config import TensorRtConfig
 
-STAGES = ("h2d", "compute", "d2h")
 _TITLES = {"h2d": "H2D Latency", "compute": "Compute Time", "d2h": "D2H Latency"}
 _PERCENTILES = (90, 95, 99)
 

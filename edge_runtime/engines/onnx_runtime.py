@@ -13,6 +13,7 @@ import onnxruntime
 
 from edge_runtime.contract.encoder_bundle import EncoderBundle
 from edge_runtime.contract.errors import EngineError
+from edge_runtime.engines.exchange import STAGES, require_finite, require_pictures
 
 PROVIDERS = {
     "onnxruntime": ("CPUExecutionProvider",),
@@ -63,21 +64,13 @@ class OnnxRuntimeEngine:
         Raises:
             EngineError: If the pictures are of another shape or type, or the result is not finite.
         """
-        self._check_images(images)
+        require_pictures(images, self._input_shape)
         try:
             descriptors = self._run(images)
         except Exception as error:  # its errors share no other base class
             raise EngineError(f"the encoder failed: {_first_line(error)}") from error
-        if not np.isfinite(descriptors).all():
-            raise EngineError("the encoder returned values that are not finite")
+        require_finite(descriptors)
         return descriptors
-
-    def _check_images(self, images: Images) -> None:
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self._input_shape:
-            raise EngineError(
-                f"encoder takes uint8 (N, {self._input_shape[0]}, {self._input_shape[1]}, 3), "
-                f"got {images.dtype} {images.shape}"
-            )
 
     def _run(self, images: Images) -> Descriptors:
         descriptors: Descriptors = self._session.run(None, {"images": images})[0]
@@ -112,7 +105,7 @@ class DeviceOnnxRuntimeEngine(OnnxRuntimeEngine):
         Raises:
             EngineError: If the pictures are of another shape or type.
         """
-        self._check_images(images)
+        require_pictures(images, self._input_shape)
         return self._buffers.run_in_stages(images)
 
     def _run(self, images: Images) -> Descriptors:
@@ -155,8 +148,8 @@ class BoundBuffers:
         # A copy also where the buffer lies in main memory: the next frame overwrites it.
         descriptors = np.array(bound.descriptors.numpy(), np.float32)
         fetched = time.perf_counter()
-        spans_s = {"h2d": copied - began, "compute": computed - copied, "d2h": fetched - computed}
-        return descriptors, {stage: span_s * 1e3 for stage, span_s in spans_s.items()}
+        spans_ms = (np.diff((began, copied, computed, fetched)) * 1e3).tolist()
+        return descriptors, dict(zip(STAGES, spans_ms, strict=True))
 
     def _bind(self, shape: tuple[int, ...]) -> _Bound:
         def buffer(shape: tuple[int, ...], kind: type) -> Any:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from edge_runtime.contract.encoder_bundle import EncoderBundle
 from edge_runtime.contract.errors import EngineError
 from edge_runtime.engines.device_memory import Device
+from edge_runtime.engines.exchange import require_finite, require_pictures
 from edge_runtime.engines.golden_check import require_golden
 from edge_runtime.engines.tensorrt_config import TensorRtConfig
 from edge_runtime.engines.tensorrt_execution import TensorRtExecution
@@ -82,8 +83,7 @@ class TensorRtEngine:
         with self._on_device():
             for batch in self._batches(len(images)):
                 self._execution.run(images[batch], descriptors[batch])
-        if not np.isfinite(descriptors).all():
-            raise EngineError("the encoder returned values that are not finite")
+        require_finite(descriptors)
         return descriptors
 
     def encode_in_stages(
@@ -102,11 +102,7 @@ class TensorRtEngine:
         return descriptors, dict(totals_ms)
 
     def _room_for(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self._input_shape:
-            raise EngineError(
-                f"encoder takes uint8 (N, {self._input_shape[0]}, {self._input_shape[1]}, 3), "
-                f"got {images.dtype} {images.shape}"
-            )
+        require_pictures(images, self._input_shape)
         return np.empty((len(images), self._descriptor_size), np.float32)
 
     @contextmanager

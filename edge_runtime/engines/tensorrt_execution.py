@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edge_runtime.contract.errors import EngineError
 from edge_runtime.engines.device_memory import Device, DeviceGraph, memory_report
+from edge_runtime.engines.exchange import STAGES
 from edge_runtime.engines.tensorrt_build import INPUT_NAME
 from edge_runtime.engines.tensorrt_library import TensorRt
 
@@ -89,7 +90,7 @@ class TensorRtExecution:
             ends_s.append(time.perf_counter())
         np.copyto(descriptors, self._descriptors[:count])
         spans_ms = (np.diff(ends_s) * 1e3).tolist()
-        return dict(zip(("h2d", "compute", "d2h"), spans_ms, strict=True))
+        return dict(zip(STAGES, spans_ms, strict=True))
 
     def close(self) -> None:
         """Free everything, engine first; a second call does nothing."""

@@ -14,12 +14,12 @@ from edge_runtime import engine_bench
 from edge_runtime.cli import main
 from edge_runtime.contract.encoder_bundle import EncoderBundle
 from edge_runtime.engine_bench import (
-    STAGES,
     EngineBenchConfig,
     engine_bench_report,
     run_engine_bench,
 )
 from edge_runtime.engines import Engine, open_engine
+from edge_runtime.engines.exchange import STAGES
 
 FEW = ("--warm-up=1", "--iterations=10", "--threads=1")
 

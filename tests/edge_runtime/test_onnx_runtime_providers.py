@@ -10,8 +10,8 @@ import pytest
 
 from edge_runtime.contract.encoder_bundle import EncoderBundle
 from edge_runtime.contract.errors import EngineError
-from edge_runtime.engine_bench import STAGES
 from edge_runtime.engines import open_engine
+from edge_runtime.engines.exchange import STAGES
 from edge_runtime.engines.onnx_runtime import PROVIDERS, BoundBuffers
 
 GPU_BACKENDS = [name for name in PROVIDERS if name != "onnxruntime"]

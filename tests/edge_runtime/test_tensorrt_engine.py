@@ -13,8 +13,8 @@ import pytest
 
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import BundleError, ConfigError, EngineError
-from edge_runtime.engine_bench import STAGES
 from edge_runtime.engines import open_engine
+from edge_runtime.engines.exchange import STAGES
 from edge_runtime.engines.pycuda_device import PycudaDevice
 from edge_runtime.engines.tensorrt import TensorRtEngine
 from edge_runtime.engines.tensorrt_config import TensorRtConfig

@@ -47,6 +47,7 @@ from dmnil_train.objective.memories import (
 )
 from dmnil_train.objective.precision import autocast
 from dmnil_train.pool_features import (
+    compares_trained_features,
     matching_features,
     pool_features,
 )
@@ -189,8 +190,14 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
             if drone is not None:
                 drone_features = pool_features(half, drone, config, processes)
             matching = None
-            if matched_drone is not None and config.matches_views(epoch):
-                described = matching_features(half, satellite, matched_drone, config, processes)
+            if (
+                matched_drone is not None
+                and drone_features is not None
+                and config.matches_views(epoch)
+            ):
+                described = satellite_features, drone_features
+                if matched_drone is not drone or not compares_trained_features(half, config):
+                    described = matching_features(half, satellite, matched_drone, config, processes)
                 matching = MatchingFeatures(*described, matched_rows)
 
             # --- labels and memories

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dmnil_train.config import TrainConfig
+from dmnil_train.config import MatchingConfig, TrainConfig
 from dmnil_train.encoder.halves import TrainedHalf
 from dmnil_train.encoder.heads import GlobalAverage
 from dmnil_train.inputs import ViewInputs
@@ -33,6 +33,12 @@ def pool_features(
     return _of_every_image(described, len(inputs), config, processes)
 
 
+def compares_trained_features(half: TrainedHalf, config: TrainConfig) -> bool:
+    """Whether `matching_features` would only repeat `pool_features`."""
+    same_head = _compared(half, config.matching) is half
+    return same_head and config.matching.headings == 1 and not config.mirrored_features
+
+
 def matching_features(
     half: TrainedHalf,
     satellite: ViewInputs,
@@ -41,9 +47,7 @@ def matching_features(
     processes: Processes,
 ) -> tuple[Tensor, Tensor]:
     """What `config.matching` compares: satellites (Ns, headings, D), drone images (Nd, D)."""
-    compared = half
-    if config.matching.features == "grid" and isinstance(half.head, GlobalAverage):
-        compared = half.as_grid(_MATCHING_GRID)
+    compared = _compared(half, config.matching)
     turns_deg = np.arange(config.matching.headings) * 360.0 / config.matching.headings
 
     def turned(rows: npt.NDArray[np.int64]) -> Tensor:
@@ -58,6 +62,13 @@ def matching_features(
         _of_every_image(turned, len(satellite), config, processes),
         _of_every_image(as_seen, len(drone), config, processes),
     )
+
+
+def _compared(half: TrainedHalf, matching: MatchingConfig) -> TrainedHalf:
+    """What describes images for matching; a head that has cells is a grid already."""
+    if matching.features == "grid" and isinstance(half.head, GlobalAverage):
+        return half.as_grid(_MATCHING_GRID)
+    return half
 
 
 def _of_every_image(
