@@ -18,7 +18,7 @@ from dmnil_maps.sample_world.camera_view import (
     viewed_ground_point,
 )
 from dmnil_maps.sample_world.flight import TimedPose, plan_flight, write_flight
-from dmnil_maps.sample_world.layouts import _spread, write_university1652
+from dmnil_maps.sample_world.layouts import _places, write_university1652
 from dmnil_maps.sample_world.satellite import render_satellite, write_geotiff
 from dmnil_maps.sample_world.scene import CAR_DTYPE, TREE_DTYPE, BuildingPart, Patch, rectangle
 from dmnil_maps.sample_world.world import World, generate_world
@@ -258,8 +258,28 @@ def test_places_share_ground_only_where_the_world_is_too_small(
     size_m: float, places: int, apart_m: float
 ) -> None:
     rng = np.random.default_rng(0)
-    spots = _spread(rng, SimpleNamespace(size_m=size_m), places, 100.0)  # type: ignore[arg-type]
+    bare = SimpleNamespace(size_m=size_m, parts=())
+    spots = _places(rng, bare, places, 100.0)  # type: ignore[arg-type]
     offsets_m = np.abs(spots[:, None] - spots).max(axis=2) + np.eye(places) * 1e6
     assert offsets_m.min() >= apart_m
     assert (offsets_m.min() >= 100.0) == (apart_m == 100.0)
     assert np.abs(spots).max() <= (size_m - 100.0) / 2
+
+
+def test_places_are_buildings_until_none_is_far_enough_from_the_others() -> None:
+    def building(number: int, east: float, north: float) -> SimpleNamespace:
+        return SimpleNamespace(building=number, east=east, north=north)
+
+    # Of the second building there are two wings; the third stands beside the first.
+    parts = (
+        building(0, 0.0, 0.0),
+        building(1, 150.0, 0.0),
+        building(1, 170.0, 0.0),
+        building(2, 20.0, 0.0),
+    )
+    town = SimpleNamespace(size_m=600.0, parts=parts)
+    spots = _places(np.random.default_rng(0), town, 5, 100.0)  # type: ignore[arg-type]
+    built = {tuple(spot) for spot in spots.tolist()} & {(0.0, 0.0), (20.0, 0.0), (150.0, 0.0)}
+    assert (150.0, 0.0) in built
+    assert len(built) == 2
+    assert len(spots) == 5

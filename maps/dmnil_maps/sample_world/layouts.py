@@ -42,7 +42,7 @@ def write_university1652(
         ValueError: If the world has no room for so many places.
     """
     rng = np.random.default_rng([world.seed, seed, 41])
-    spots = _spread(rng, world, places, crop_m)
+    spots = _places(rng, world, places, crop_m)
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     overview = render_satellite(world, satellite, SATELLITE_GSD_M)
@@ -68,24 +68,36 @@ def write_university1652(
     return folder
 
 
-def _spread(rng: np.random.Generator, world: World, places: int, crop_m: float) -> FloatArray:
-    """(places, 2) spots inside the world; their crops share no ground unless it is too small.
+def _places(rng: np.random.Generator, world: World, count: int, crop_m: float) -> FloatArray:
+    """(count, 2) spots whose crops share no ground, unless the world is too small for that.
+
+    Buildings, as in the dataset; any ground once no building is left that is far enough from the
+    others.
 
     Raises:
         ValueError: If crops would share more than a half of their sides.
     """
     room = world.size_m / 2 - crop_m / 2
-    chosen: list[FloatArray] = []
     if room > 0:
         # Squares dropped at random come to rest at a density of about a half; 0.4 is soon found.
-        apart_m = min(crop_m, 2 * room * float(np.sqrt(0.4 / places)))
+        apart_m = min(crop_m, 2 * room * float(np.sqrt(0.4 / count)))
         if apart_m >= crop_m / 2:
-            for option in rng.uniform(-room, room, (200 * places, 2)):
-                if all(np.abs(option - other).max() >= apart_m for other in chosen):
-                    chosen.append(option)
-                if len(chosen) == places:
-                    return np.array(chosen)
-    raise ValueError(f"no room for {places} places of {crop_m} m in a world of {world.size_m} m")
+            buildings = rng.permutation(_building_centres(world, room))
+            anywhere = rng.uniform(-room, room, (200 * count, 2))
+            chosen = np.empty((0, 2))
+            for option in np.vstack([buildings, anywhere]):
+                if (np.abs(chosen - option).max(axis=1) >= apart_m).all():
+                    chosen = np.vstack([chosen, option])
+                if len(chosen) == count:
+                    return rng.permutation(chosen)
+    raise ValueError(f"no room for {count} places of {crop_m} m in a world of {world.size_m} m")
+
+
+def _building_centres(world: World, room: float) -> FloatArray:
+    """(N, 2) centres of the buildings' first wings within `room` of the middle on both axes."""
+    firsts = {part.building: (part.east, part.north) for part in reversed(world.parts)}
+    centres = np.array(list(firsts.values()), np.float64).reshape(-1, 2)
+    return centres[np.abs(centres).max(axis=1, initial=0.0) <= room]
 
 
 def _circle(rng: np.random.Generator, spot: FloatArray, views: int) -> list[CameraPose]:
