@@ -89,7 +89,8 @@ def _places(rng: np.random.Generator, world: World, count: int, crop_m: float) -
                 if (np.abs(chosen - option).max(axis=1) >= apart_m).all():
                     chosen = np.vstack([chosen, option])
                 if len(chosen) == count:
-                    return rng.permutation(chosen)
+                    rng.shuffle(chosen)
+                    return chosen
     raise ValueError(f"no room for {count} places of {crop_m} m in a world of {world.size_m} m")
 
 
