@@ -98,7 +98,8 @@ def _building_centres(world: World, room: float) -> FloatArray:
     """(N, 2) centres of the buildings' first wings within `room` of the middle on both axes."""
     firsts = {part.building: (part.east, part.north) for part in reversed(world.parts)}
     centres = np.array(list(firsts.values()), np.float64).reshape(-1, 2)
-    return centres[np.abs(centres).max(axis=1, initial=0.0) <= room]
+    inside: NDArray[np.bool_] = np.abs(centres).max(axis=1, initial=0.0) <= room
+    return centres[inside]
 
 
 def _circle(rng: np.random.Generator, spot: FloatArray, views: int) -> list[CameraPose]:
