@@ -1,0 +1,1 @@
+"""The subcommands of `dmnil-map`, one file each."""
