@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from dmnil_train.encoder.config import Backbone, EncoderConfig, Head
-from dmnil_train.encoder.heads import GlobalAverage, GridAverage, grid_average
+from dmnil_train.encoder.heads import GlobalAverage, GridAverage, RingAverage, grid_average
 from dmnil_train.encoder.model import Encoder
 from edge_runtime.contract.errors import ConfigError
 
@@ -19,7 +19,13 @@ def _seed() -> None:
 
 
 def small_config(backbone: Backbone, head: Head, **fields: int) -> EncoderConfig:
-    sides = {"input_height": 64, "input_width": 96, "grid_size": 2, "output_stride": 16}
+    sides = {
+        "input_height": 64,
+        "input_width": 96,
+        "grid_size": 2,
+        "ring_count": 2,
+        "output_stride": 16,
+    }
     return EncoderConfig(backbone=backbone, head=head, **SMALL, **{**sides, **fields})  # type: ignore[arg-type]
 
 
@@ -28,7 +34,7 @@ def some_images(count: int, height: int = 64, width: int = 96) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("descriptor_size", [None, 24])
-@pytest.mark.parametrize(("head", "cells"), [("gap", 1), ("grid", 4)])
+@pytest.mark.parametrize(("head", "cells"), [("gap", 1), ("grid", 4), ("rings", 2)])
 @pytest.mark.parametrize(
     ("backbone", "channels"),
     [("convnext", {16: 32, 32: 64}), ("efficientnet-lite2", {16: 120, 32: 352})],
@@ -73,6 +79,28 @@ def test_grid_cells_follow_row_by_row() -> None:
     feature_map = torch.arange(4.0).reshape(1, 1, 2, 2)
     grid = GridAverage(1, nn.Identity(), grid_size=2)
     assert grid(feature_map).tolist() == [[0.0, 1.0, 2.0, 3.0]]
+
+
+def test_one_ring_is_the_global_average() -> None:
+    feature_map, norm = torch.randn(2, 6, 5, 7), nn.LayerNorm(6)
+    torch.testing.assert_close(
+        RingAverage(6, norm, ring_count=1)(feature_map), GlobalAverage(6, norm)(feature_map)
+    )
+
+
+def test_rings_hold_what_lies_that_far_from_the_middle() -> None:
+    feature_map = torch.zeros(1, 1, 8, 8)
+    feature_map[..., 3:5, 3:5] = 1.0  # within 1.42 positions of the middle; a ring is 2 wide
+    feature_map[..., 0, 0] = 5.0  # beyond the outermost ring's rim, but still its
+    inner, outer = RingAverage(1, nn.Identity(), ring_count=2)(feature_map)[0].tolist()
+    assert inner == pytest.approx(4 / (torch.pi * 4**2 / 4), rel=0.01)
+    assert outer == pytest.approx(5 / (64 - torch.pi * 4**2 / 4), rel=0.01)
+
+
+def test_rings_are_the_same_for_a_turned_image() -> None:
+    feature_map = torch.randn(2, 3, 9, 9)
+    rings = RingAverage(3, nn.Identity(), ring_count=3)
+    torch.testing.assert_close(rings(feature_map.rot90(1, (2, 3))), rings(feature_map))
 
 
 def test_an_image_is_encoded_alike_alone_and_in_a_batch() -> None:

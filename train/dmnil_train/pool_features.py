@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dmnil_train.config import MatchingConfig, TrainConfig
 from dmnil_train.encoder.halves import TrainedHalf
-from dmnil_train.encoder.heads import GlobalAverage
+from dmnil_train.encoder.heads import GridAverage
 from dmnil_train.inputs import ViewInputs
 from dmnil_train.objective.precision import autocast
 from dmnil_train.processes import Processes
@@ -66,7 +66,7 @@ def matching_features(
 
 def _compared(half: TrainedHalf, matching: MatchingConfig) -> TrainedHalf:
     """What describes images for matching; a head that has cells is a grid already."""
-    if matching.features == "grid" and isinstance(half.head, GlobalAverage):
+    if matching.features == "grid" and not isinstance(half.head, GridAverage):
         return half.as_grid(_MATCHING_GRID)
     return half
 

@@ -13,8 +13,9 @@ class EncoderChoices:
     """Head and input of the encoder; what is left out comes from the weights.
 
     Args:
-        head: Global average, or averages over a grid of cells.
+        head: Global average, or averages over a grid of cells, or over concentric rings.
         grid_size: Cells along each side of the grid head.
+        ring_count: Rings of the rings head.
         output_stride: Where the backbone is cut off: 8, 16 or 32 (whole) input pixels a position.
         input_size: Side of the square input in pixels.
         pixel_scale: Fixed mean and deviation, or every image's channels brought to the same.
@@ -22,6 +23,7 @@ class EncoderChoices:
 
     head: Head | None = None
     grid_size: int | None = None
+    ring_count: int | None = None
     output_stride: int | None = None
     input_size: int | None = None
     pixel_scale: PixelScale | None = None
@@ -35,6 +37,7 @@ class EncoderChoices:
         choices = {
             "head": self.head,
             "grid_size": self.grid_size,
+            "ring_count": self.ring_count,
             "output_stride": self.output_stride,
             "input_height": self.input_size,
             "input_width": self.input_size,

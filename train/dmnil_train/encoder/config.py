@@ -9,7 +9,8 @@ from dmnil_train.encoder.convnext import TINY_DEPTHS, TINY_WIDTHS
 from edge_runtime.contract.errors import ConfigError
 
 Backbone = Literal["convnext", "efficientnet-lite2"]
-Head = Literal["gap", "grid"]
+Head = Literal["gap", "grid", "rings"]
+HEADS = ("gap", "grid", "rings")
 PixelScale = Literal["fixed", "per-image"]
 OUTPUT_STRIDES = (8, 16, 32)
 LITE2_CHANNELS = (48, 120, 352)
@@ -24,8 +25,9 @@ class EncoderConfig:
         depths: Blocks of each of ConvNeXt's four stages.
         widths: Channels of each of ConvNeXt's four stages.
         output_stride: Where the backbone is cut off: 8, 16 or 32 (whole) input pixels a position.
-        head: Global average, or averages over a grid of cells.
+        head: Global average, averages over a grid of cells, or over concentric rings.
         grid_size: Cells along each side of the grid head.
+        ring_count: Rings of the rings head.
         input_height: Rows of an input image.
         input_width: Columns of an input image.
         descriptor_size: Principal components to keep; none keeps the head's whole vector.
@@ -39,6 +41,7 @@ class EncoderConfig:
     output_stride: int = 32
     head: Head = "gap"
     grid_size: int = 4
+    ring_count: int = 4
     input_height: int = 384
     input_width: int = 384
     descriptor_size: int | None = None
@@ -47,19 +50,20 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         if self.backbone not in ("convnext", "efficientnet-lite2"):
             raise ConfigError(f"backbone is {self.backbone!r}: choose convnext, efficientnet-lite2")
-        if self.head not in ("gap", "grid"):
-            raise ConfigError(f"head is {self.head!r}: choose gap or grid")
+        if self.head not in HEADS:
+            raise ConfigError(f"head is {self.head!r}: choose {', '.join(HEADS)}")
         if self.pixel_scale not in ("fixed", "per-image"):
             raise ConfigError(f"pixel_scale is {self.pixel_scale!r}: choose fixed or per-image")
         if len(self.depths) != 4 or len(self.widths) != 4:
             raise ConfigError(
                 f"depths {self.depths} and widths {self.widths} must name four stages"
             )
-        if min(*self.depths, *self.widths, self.grid_size) < 1:
-            raise ConfigError("depths, widths and grid_size must be at least 1")
+        if min(*self.depths, *self.widths, self.grid_size, self.ring_count) < 1:
+            raise ConfigError("depths, widths, grid_size and ring_count must be at least 1")
         if self.output_stride not in OUTPUT_STRIDES:
             raise ConfigError(f"output_stride is {self.output_stride}: choose one of 8, 16, 32")
-        smallest = self.output_stride * (self.grid_size if self.head == "grid" else 1)
+        positions = {"gap": 1, "grid": self.grid_size, "rings": self.ring_count}
+        smallest = self.output_stride * positions[self.head]
         if min(self.input_height, self.input_width) < smallest:
             raise ConfigError(
                 f"an input of {self.input_height}x{self.input_width} is too small: at stride "
@@ -81,11 +85,14 @@ class EncoderConfig:
     @property
     def head_size(self) -> int:
         """Values that the head gives, before any projection."""
-        return self.channels * (self.grid_size**2 if self.head == "grid" else 1)
+        cells = {"gap": 1, "grid": self.grid_size**2, "rings": self.ring_count}
+        return self.channels * cells[self.head]
 
     def as_dict(self) -> dict[str, Any]:
         """The fields that matter to this backbone and head, for JSON."""
         unused = {"depths", "widths"} if self.backbone == "efficientnet-lite2" else set()
-        if self.head == "gap":
+        if self.head != "grid":
             unused.add("grid_size")
+        if self.head != "rings":
+            unused.add("ring_count")
         return {name: value for name, value in asdict(self).items() if name not in unused}

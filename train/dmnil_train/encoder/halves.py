@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dmnil_train.encoder.config import EncoderConfig
-from dmnil_train.encoder.heads import GlobalAverage, GridAverage
+from dmnil_train.encoder.heads import GridAverage, Head
 from dmnil_train.encoder.model import Encoder
 
 
@@ -34,9 +34,7 @@ class TrainedHalf(nn.Module):
             own are too noisy.
     """
 
-    def __init__(
-        self, parts: nn.Sequential, head: GlobalAverage | GridAverage, freeze_batch_norm: bool
-    ) -> None:
+    def __init__(self, parts: nn.Sequential, head: Head, freeze_batch_norm: bool) -> None:
         super().__init__()
         self.parts = parts
         self.head = head

@@ -43,6 +43,33 @@ class GridAverage(nn.Module):
         return vectors
 
 
+class RingAverage(nn.Module):
+    """Averages over R concentric rings: what lies near the middle and what far, in any heading.
+
+    The partition of LPN (Wang et al. 2021, arXiv 2008.11646), here of one width and round, so that
+    turning the image changes little but its corners, which belong to the outermost ring.
+    """
+
+    def __init__(self, channels: int, norm: nn.Module, ring_count: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.size = channels * ring_count
+        self.ring_count = ring_count
+        self.norm = norm
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """Vectors (N, R * C) of maps (N, C, h, w): rings from the middle on, channels innermost."""
+        height, width = feature_map.shape[2:]
+        weights = _ring_weights(height, width, self.ring_count).to(feature_map)
+        positions = feature_map.reshape(-1, self.channels, height * width)
+        rings = (positions @ weights).transpose(1, 2)
+        vectors: Tensor = self.norm(rings).reshape(-1, self.size)
+        return vectors
+
+
+Head = GlobalAverage | GridAverage | RingAverage
+
+
 class Projection(nn.Module):
     """Principal components: unit length, minus the mean, onto the components' rows."""
 
@@ -77,6 +104,23 @@ def grid_average(feature_map: Tensor, grid_size: int) -> Tensor:
     rows = _window_weights(height, grid_size).to(feature_map)
     columns = _window_weights(width, grid_size).to(feature_map)
     return rows @ feature_map @ columns.T
+
+
+def _ring_weights(height: int, width: int, ring_count: int) -> Tensor:
+    """Matrix (h w, R): the share of each ring's area that lies in each position.
+
+    Rings are 1/R of half the shorter side wide; the last one reaches to the corners.
+    """
+    fine = 16  # points a position and side, by which areas are measured
+    shorter = min(height, width)
+    rows, columns = (
+        (torch.arange(side * fine) + 0.5) / fine - side / 2 for side in (height, width)
+    )
+    radii = torch.hypot(rows[:, None], columns[None]) / (shorter / 2)
+    ring = (radii * ring_count).long().clamp_max(ring_count - 1)
+    areas = functional.one_hot(ring, ring_count).permute(2, 0, 1)[:, None].to(torch.float32)
+    weights = functional.avg_pool2d(areas, fine).flatten(1).T
+    return weights / weights.sum(dim=0)
 
 
 def _window_weights(side: int, grid_size: int) -> Tensor:

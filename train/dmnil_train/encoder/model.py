@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.convnext import NORM_EPSILON, ConvNeXt
 from dmnil_train.encoder.efficientnet_lite import EfficientNetLite2
-from dmnil_train.encoder.heads import GlobalAverage, GridAverage, Projection, unit_length
+from dmnil_train.encoder.heads import (
+    GlobalAverage,
+    GridAverage,
+    Head,
+    Projection,
+    RingAverage,
+    unit_length,
+)
 from dmnil_train.encoder.naming import list_of_names
 from edge_runtime.contract.errors import BundleError
 
@@ -61,11 +68,13 @@ class Encoder(nn.Module):
             self.backbone = EfficientNetLite2(config.output_stride)
             norm = nn.Identity()
             scale = LITE_SCALE
-        self.head: GlobalAverage | GridAverage
+        self.head: Head
         if config.head == "gap":
             self.head = GlobalAverage(config.channels, norm)
-        else:
+        elif config.head == "grid":
             self.head = GridAverage(config.channels, norm, config.grid_size)
+        else:
+            self.head = RingAverage(config.channels, norm, config.ring_count)
         size = config.descriptor_size
         self.projection = None if size is None else Projection(self.head.size, size)
         self.descriptor_size = self.head.size if size is None else size
