@@ -64,14 +64,14 @@ def build_engine(
         config = builder.create_builder_config()
     except (TypeError, RuntimeError) as error:  # how the bindings say that they got nothing
         raise EngineError(
-            f"TensorRT {library.version} cannot start a build: {library.first_error()}"
+            f"{library.title} cannot start a build: {library.first_error()}"
         ) from error
     # The parser owns the network's weights: it must outlive the build.
     parser = _parse(library, network, request)
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
     config.add_optimization_profile(_profile(builder, network, request))
     cache = None if timing_cache is None else _attach_timing_cache(config, timing_cache)
-    with progress_bar("TensorRT engine", 0, "step") as bar:
+    with progress_bar(f"{library.product} engine", 0, "step") as bar:
         monitor = progress_monitor(trt, bar)
         if monitor is not None:
             config.progress_monitor = monitor
@@ -81,9 +81,7 @@ def build_engine(
     if monitor is not None and monitor.interrupted:
         raise KeyboardInterrupt
     if memory is None:
-        raise EngineError(
-            f"TensorRT {library.version} cannot build {request.source}: {library.first_error()}"
-        )
+        raise EngineError(f"{library.title} cannot build {request.source}: {library.first_error()}")
     return BuiltEngine(bytes(memory), None if cache is None else bytes(cache.serialize()))
 
 
@@ -93,7 +91,7 @@ def _network_flags(library: TensorRt) -> int:
     if flag is not None:
         return 1 << int(flag)
     if int(library.version.split(".")[0]) < _ALWAYS_STRONGLY_TYPED:
-        raise EngineError(f"TensorRT {library.version} has no strongly typed networks")
+        raise EngineError(f"{library.title} has no strongly typed networks")
     return 0
 
 
@@ -127,11 +125,11 @@ def _refusal(library: TensorRt, source: str, errors: list[Any]) -> str:
     nodes = list(dict.fromkeys(nodes))
     reason = " ".join(errors[0].desc().split()) if errors else library.first_error()
     if not nodes:
-        return f"TensorRT {library.version} cannot read {source}: {reason}"
+        return f"{library.title} cannot read {source}: {reason}"
     named = ", ".join(nodes[:_NAMED_NODES])
     more = f" and {len(nodes) - _NAMED_NODES} more" if len(nodes) > _NAMED_NODES else ""
     return (
-        f"TensorRT {library.version} cannot run {named}{more} of {source} ({reason}): "
+        f"{library.title} cannot run {named}{more} of {source} ({reason}): "
         "fly with the engine onnxruntime, or export another encoder"
     )
 

@@ -17,14 +17,24 @@ _LONGEST_ERROR = 300
 
 
 class TensorRt:
-    """The module, its version, and the one logger that all of its objects share."""
+    """The module, its version, and the one logger that all of its objects share.
 
-    def __init__(self, module: Any) -> None:
+    Args:
+        product: What to call it: TensorRT-RTX is another product with the same interface.
+    """
+
+    def __init__(self, module: Any, product: str = "TensorRT") -> None:
         self.module = module
+        self.product = product
         self.version = str(module.__version__)
         self._errors: deque[str] = deque(maxlen=_KEPT_ERRORS)
         self._runtime: Any = None
         self.logger = self._make_logger()
+
+    @property
+    def title(self) -> str:
+        """Product and version, for messages."""
+        return f"{self.product} {self.version}"
 
     def load(self, plan: bytes) -> Any | None:
         """An engine of a serialized one, inside the GPU's context; None if TensorRT refuses.
@@ -37,9 +47,7 @@ class TensorRt:
             try:
                 self._runtime = self.module.Runtime(self.logger)
             except (TypeError, RuntimeError) as error:  # how the bindings say they got nothing
-                raise EngineError(
-                    f"TensorRT {self.version} cannot start: {self.first_error()}"
-                ) from error
+                raise EngineError(f"{self.title} cannot start: {self.first_error()}") from error
         return self._runtime.deserialize_cuda_engine(plan)
 
     def forget_errors(self) -> None:

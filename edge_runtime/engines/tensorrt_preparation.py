@@ -79,7 +79,7 @@ class EnginePreparation:
             engine = self._cache.obtain(self.identity, self.library.load, self.build)
         if engine is None:
             raise EngineError(
-                f"TensorRT {self.library.version} cannot load "
+                f"{self.library.title} cannot load "
                 f"{self._engine_folder or 'the engine that it has built'}: "
                 f"{self.library.first_error()} ({memory_report(self.device)})"
             )

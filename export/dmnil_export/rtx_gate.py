@@ -18,6 +18,7 @@ from edge_runtime.engines.tensorrt_build import BuildRequest, build_engine
 from edge_runtime.engines.tensorrt_library import TensorRt
 
 _MODULE = "tensorrt_rtx"
+_PRODUCT = "TensorRT-RTX"
 _WORKSPACE_BYTES = 1 << 30
 
 
@@ -45,9 +46,8 @@ def rtx_gate(path: Path, usual_batch: int = 1, max_batch: int = 16) -> GateResul
     Raises:
         ModuleNotFoundError: If `tensorrt-rtx` is not installed.
     """
-    library = TensorRt(importlib.import_module(_MODULE))
-    version = library.version
-    library.version = f"for RTX {version}"  # in its messages: nobody shall take it for a Jetson's
+    # Named in its messages and its progress: nobody shall take it for a Jetson's.
+    library = TensorRt(importlib.import_module(_MODULE), _PRODUCT)
     try:
         request = BuildRequest(
             source=path.name,
@@ -60,8 +60,8 @@ def rtx_gate(path: Path, usual_batch: int = 1, max_batch: int = 16) -> GateResul
         # Without a timing cache: TensorRT-RTX has none, and warns where it is asked for one.
         build_engine(library, request, timing_cache=None)
     except (BundleError, EngineError, OSError) as error:
-        return GateResult(version, str(error))
-    return GateResult(version, None)
+        return GateResult(library.version, str(error))
+    return GateResult(library.version, None)
 
 
 def _picture_shape(path: Path) -> tuple[int, int, int]:

@@ -23,6 +23,14 @@ def test_every_graph_for_tensorrt_passes(convnext_bundle: EncoderBundle) -> None
 
 
 @needs_rtx
+def test_its_progress_bar_names_the_product(
+    convnext_bundle: EncoderBundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rtx_gate(convnext_bundle.graph_path("fp32")).refusal is None
+    assert "TensorRT-RTX engine:" in capsys.readouterr().err
+
+
+@needs_rtx
 def test_the_nodes_that_are_refused_are_named_and_the_product_too(tmp_path: Path) -> None:
     pictures = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 8, 8, 3])
     result = helper.make_tensor_value_info("descriptors", TensorProto.FLOAT, None)
@@ -36,7 +44,7 @@ def test_the_nodes_that_are_refused_are_named_and_the_product_too(tmp_path: Path
     path.write_bytes(model.SerializeToString())
     refusal = rtx_gate(path).refusal
     assert refusal is not None
-    assert "TensorRT for RTX 1." in refusal
+    assert "TensorRT-RTX 1." in refusal
     assert "Det 'volume'" in refusal
     path.write_bytes(b"no graph")
     assert "no ONNX graph" in (rtx_gate(path).refusal or "")
