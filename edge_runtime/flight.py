@@ -32,6 +32,7 @@ from edge_runtime.engines.tensorrt_config import TensorRtConfig
 from edge_runtime.flight_camera import CameraConfig, open_flight_camera
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.localiser import Localiser
+from edge_runtime.map_signature import require_signature
 from edge_runtime.outputs.fix_log import GEOJSON_NAME, FixLog, write_geojson
 from edge_runtime.outputs.track_picture import draw_track, read_preview
 from edge_runtime.progress import progress_bar
@@ -74,6 +75,8 @@ class FlightConfig:
     """Which of the encoder's graphs to run: fp32, fp16, int8 (for TensorRT) or int8-cpu."""
     engine: str = "onnxruntime"
     """Inference engine: onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt."""
+    require_signed: Path | None = None
+    """Public key (PEM): fly only a map that its owner signed (dmnil-map sign), unaltered since."""
     unsafe_engine: bool = False
     """Fly even if the engine computes other descriptors than the encoder; every fix says so."""
     threads: int = 0
@@ -138,6 +141,8 @@ def fly(config: FlightConfig, service: ServiceNotifier | None = None) -> FlightR
     bundle = load_encoder_bundle(config.encoder)
     if bundle.input_height != bundle.input_width:
         raise BundleError(f"{config.encoder}: the runtime needs a square encoder input")
+    if config.require_signed is not None:
+        require_signature(config.map, config.require_signed)
     region_map = load_region_map(config.map)
     region_map.require_encoder(bundle)
     read_preview(region_map)  # what cannot be drawn at the end should not be flown for

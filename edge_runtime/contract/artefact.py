@@ -14,6 +14,7 @@ from typing import Any
 from edge_runtime.contract.errors import ArtefactError, OutputError
 
 MANIFEST_NAME = "manifest.json"
+SIGNATURE_NAME = "manifest.sig"
 _HASH_BLOCK_BYTES = 1 << 20
 
 
@@ -92,7 +93,11 @@ def staged_directory(target: Path, kind: str) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, kind: str, schema_version: int, body: Mapping[str, Any]) -> None:
-    """Write manifest.json over every file now in the folder: sizes, hashes and the given body."""
+    """Write manifest.json over every file now in the folder: sizes, hashes and the given body.
+
+    A signature of the manifest before is removed.
+    """
+    (folder / SIGNATURE_NAME).unlink(missing_ok=True)
     files = {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,

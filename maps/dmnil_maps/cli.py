@@ -11,6 +11,7 @@ from types import FrameType
 from dmnil_maps.commands.build import build
 from dmnil_maps.commands.info import info
 from dmnil_maps.commands.sample import sample
+from dmnil_maps.commands.sign import keygen, sign
 from dmnil_maps.commands.verify import verify
 from edge_runtime.command_line import Subcommand, run_subcommand
 
@@ -20,6 +21,8 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "build": build,
     "info": info,
     "verify": verify,
+    "keygen": keygen,
+    "sign": sign,
     "sample": sample,
 }
 
