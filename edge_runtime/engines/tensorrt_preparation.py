@@ -24,7 +24,7 @@ class EnginePreparation:
     """One bundle in one precision, one TensorRT, one GPU.
 
     Raises:
-        BundleError: If the bundle lacks the precision.
+        BundleError: If the bundle lacks the precision, or its batch sizes are damaged.
         EngineError: If TensorRT, its driver or a GPU is missing.
     """
 
@@ -37,6 +37,7 @@ class EnginePreparation:
         device: Device | None = None,
     ) -> None:
         self._graph_path = bundle.graph_path(precision)
+        usual_batch, max_batch = config.batches_for(bundle)
         self.picture_shape = (bundle.input_height, bundle.input_width, 3)
         self.library = library or load_tensorrt()
         # CUDA before any object of TensorRT: without a driver its runtime ends the process.
@@ -48,8 +49,8 @@ class EnginePreparation:
             multiprocessors=self.device.gpu.multiprocessors,
             precision=precision,
             onnx_sha256=str(bundle.manifest["files"][GRAPH_FILES[precision]]["sha256"]),
-            usual_batch=config.usual_batch,
-            max_batch=config.max_batch,
+            usual_batch=usual_batch,
+            max_batch=max_batch,
         )
         self._engine_folder = config.engine_folder
         self._cache = EngineCache(config.cache_folder or default_cache_folder())

@@ -75,7 +75,7 @@ def export_bundle(weights: str, output: Path, config: ExportConfig) -> ExportRep
         body["verification"] = measured
         write_manifest(folder, BUNDLE_KIND, BUNDLE_SCHEMA_VERSION, body)
     if config.engine:
-        built = build_engines(output, config.batches)
+        built = build_engines(output)
         notes.append(f"TensorRT engines were built on this machine: {', '.join(built)}")
     return ExportReport.of_bundle(output, tuple(notes))
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from dmnil_export.config import EngineBatches
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.engines import open_engine
-from edge_runtime.engines.tensorrt_config import TensorRtConfig
 from edge_runtime.engines.tensorrt_library import load_tensorrt
 
 logger = logging.getLogger(__name__)
@@ -24,8 +22,10 @@ def require_tensorrt() -> None:
     load_tensorrt()
 
 
-def build_engines(folder: Path, batches: EngineBatches) -> tuple[str, ...]:
+def build_engines(folder: Path) -> tuple[str, ...]:
     """Build an engine for every precision of a bundle into the cache that flights read.
+
+    They are for the batches that the bundle names, which flights ask for unless told otherwise.
 
     Returns:
         The precisions that engines were built for.
@@ -33,9 +33,8 @@ def build_engines(folder: Path, batches: EngineBatches) -> tuple[str, ...]:
         EngineError: If there is no GPU, TensorRT refuses a graph, or computes it wrongly.
     """
     bundle = load_encoder_bundle(folder)
-    config = TensorRtConfig(usual_batch=batches.usual, max_batch=batches.most)
     precisions = tuple(name for name in bundle.precisions if name != _FOR_PROCESSORS)
     for precision in precisions:
         logger.info("building the TensorRT engine of %s in %s", folder.name, precision)
-        open_engine(bundle, precision, "tensorrt", tensorrt=config)
+        open_engine(bundle, precision, "tensorrt")
     return precisions

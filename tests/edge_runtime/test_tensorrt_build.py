@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,6 +86,40 @@ def test_the_profile_reaches_from_one_picture_to_the_largest_batch(
     ((name, *shapes),) = deck.recorder.of("IOptimizationProfile.set_shape")
     assert name == "images"
     assert shapes == [(1, 64, 64, 3), (3, 64, 64, 3), (8, 64, 64, 3)]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "config", "profile"),
+    [
+        ([2, 4], {}, (1, 2, 4)),
+        (None, {}, (1, 1, 16)),
+        ([2, 4], {"max_batch": 3}, (1, 2, 3)),
+        ([2, 4], {"max_batch": 1}, (1, 1, 1)),
+        ([2, 4], {"usual_batch": 5}, (1, 5, 5)),
+        ([2, 4], {"usual_batch": 3, "max_batch": 8}, (1, 3, 8)),
+    ],
+)
+def test_the_profile_is_the_bundles_unless_the_settings_say_otherwise(
+    bundle: EncoderBundle,
+    deck: FlightDeck,
+    recorded: list[int] | None,
+    config: dict[str, int],
+    profile: tuple[int, int, int],
+) -> None:
+    if recorded is not None:
+        bundle = replace(bundle, manifest={**bundle.manifest, "engine_batches": recorded})
+    deck.open(bundle, **{"max_batch": None, **config})
+    ((_, *shapes),) = deck.recorder.of("IOptimizationProfile.set_shape")
+    assert tuple(shape[0] for shape in shapes) == profile
+
+
+@pytest.mark.parametrize("recorded", [7, [4], [4, 2], [0, 2], ["1", "2"], None])
+def test_batch_sizes_of_a_bundle_that_mean_nothing_are_refused(
+    bundle: EncoderBundle, deck: FlightDeck, recorded: object
+) -> None:
+    damaged = replace(bundle, manifest={**bundle.manifest, "engine_batches": recorded})
+    with pytest.raises(BundleError, match="manifest field 'engine_batches' is"):
+        deck.open(damaged)
 
 
 def test_a_layer_may_use_half_of_the_free_memory_and_a_gibibyte_at_most(

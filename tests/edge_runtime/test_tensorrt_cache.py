@@ -95,6 +95,19 @@ def test_another_encoder_builds_its_own(built: FlightDeck, tmp_path: Path) -> No
     assert len(built.engine_folders()) == 2
 
 
+@pytest.mark.parametrize("recorded", [[2, 16], [1, 8]])
+def test_a_bundle_for_other_batches_has_an_engine_of_its_own(
+    bundle: EncoderBundle, deck: FlightDeck, recorded: list[int]
+) -> None:
+    deck.open(bundle, max_batch=None)
+    other = replace(bundle, manifest={**bundle.manifest, "engine_batches": recorded})
+    for builds in (1, 0):  # built once, then found again
+        deck.start_process()
+        deck.open(other, max_batch=None)
+        assert deck.behaviour.builds == builds
+    assert len(deck.engine_folders()) == 2
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
 def test_a_truncated_engine_is_built_again(
     bundle: EncoderBundle, built: FlightDeck, share: float, caplog: pytest.LogCaptureFixture

@@ -295,8 +295,10 @@ def test_a_precision_that_was_not_exported_is_refused_before_anything_starts(
     assert deck.recorder.names() == ["ILogger"]
 
 
-@pytest.mark.parametrize(("usual", "largest"), [(0, 4), (5, 4), (1, 0)])
-def test_batch_sizes_that_contradict_each_other_are_refused(usual: int, largest: int) -> None:
+@pytest.mark.parametrize(("usual", "largest"), [(0, 4), (5, 4), (1, 0), (0, None), (None, 0)])
+def test_batch_sizes_that_contradict_each_other_are_refused(
+    usual: int | None, largest: int | None
+) -> None:
     with pytest.raises(ConfigError, match="1 <= usual_batch <= max_batch"):
         TensorRtConfig(usual_batch=usual, max_batch=largest)
 
