@@ -22,8 +22,8 @@ from tqdm import tqdm
 from edge_runtime.contract.artefact import staged_directory
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.geodesy import LocalFrame
+from edge_runtime.contract.map_lattice import map_order
 from edge_runtime.contract.region_map import (
-    DESCRIPTORS_FILE,
     MAP_KIND,
     PREVIEW_FILE,
     MapLevel,
@@ -33,8 +33,8 @@ from edge_runtime.contract.region_map import (
 )
 from edge_runtime.contract.region_map_writer import (
     MapContents,
-    finish_region_map,
     tiles_on_lattice,
+    write_region_map,
 )
 from edge_runtime.localize.camera import (
     CameraAttitude,
@@ -173,7 +173,7 @@ class _TruthEngine:
         row = round((level.first_north_m - self.viewed_m[1]) / level.stride_m)
         column = round((self.viewed_m[0] - level.first_east_m) / level.stride_m)
         row, column = np.clip(row, 0, level.rows - 1), np.clip(column, 0, level.columns - 1)
-        tile = self._map.descriptors[self._map.lattice_tile[0][row, column]].astype(np.float32)
+        tile = self._map.descriptors_of(self._map.rows_at(0)[row, column][None])[0]
         noise = _unit(self._random.standard_normal(tile.size).astype(np.float32))
         mixed = _MATCH_SIMILARITY * tile + np.sqrt(1.0 - _MATCH_SIMILARITY**2) * noise
         return np.asarray((self._map.projection @ mixed)[None], np.float32)
@@ -185,11 +185,9 @@ def _write_synthetic_map(config: BenchConfig, tiles: int, folder: Path) -> None:
     half = (side - 1) * _STRIDE_M / 2
     level = MapLevel(_FOOTPRINT_M, _STRIDE_M, side, side, -half, half)
     random = np.random.default_rng(config.seed)
-    rows, columns = np.divmod(np.arange(side * side)[:tiles], side)
-    descriptors = np.empty((tiles, config.descriptor_size), np.float16)
-    for start in range(0, tiles, 16384):
-        block = random.standard_normal((min(16384, tiles - start), config.descriptor_size))
-        descriptors[start : start + len(block)] = _unit(block.astype(np.float32))
+    rows, columns = np.divmod(np.arange(tiles), side)
+    order = map_order(np.zeros(tiles, np.int64), rows, columns)
+    rows, columns = rows[order], columns[order]
     square = random.standard_normal((config.encoder_descriptor_size, config.descriptor_size))
     projection = np.linalg.qr(square)[0].astype(np.float32)
     frame = LocalFrame(50.0, 8.0)
@@ -203,10 +201,13 @@ def _write_synthetic_map(config: BenchConfig, tiles: int, folder: Path) -> None:
         preview=PreviewPicture(-half, half, 2 * half / _PREVIEW_PX),
     )
     with staged_directory(folder, MAP_KIND) as staging:
-        np.save(staging / DESCRIPTORS_FILE, descriptors)
         grey = np.full((_PREVIEW_PX, _PREVIEW_PX, 3), 128, np.uint8)
         cv2.imwrite(str(staging / PREVIEW_FILE), grey)
-        finish_region_map(staging, contents, {"imagery": {"attribution": "synthetic"}})
+        chunks = (
+            _unit(random.standard_normal((min(16384, tiles - start), config.descriptor_size)))
+            for start in range(0, tiles, 16384)
+        )
+        write_region_map(staging, contents, chunks, {"imagery": {"attribution": "synthetic"}})
 
 
 def _flight_plan(
@@ -262,5 +263,5 @@ def _figures(values: Sequence[float]) -> dict[str, float]:
     return {f"p{p}": round(float(np.percentile(values, p)), 3) for p in _PERCENTILES}
 
 
-def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _unit(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)

@@ -11,8 +11,8 @@ import numpy as np
 
 from edge_runtime.contract.artefact import MANIFEST_NAME, staged_directory, write_manifest
 from edge_runtime.contract.geodesy import LocalFrame
+from edge_runtime.contract.map_lattice import map_order
 from edge_runtime.contract.region_map import (
-    DESCRIPTORS_FILE,
     MAP_KIND,
     PREVIEW_FILE,
     MapLevel,
@@ -20,8 +20,8 @@ from edge_runtime.contract.region_map import (
 )
 from edge_runtime.contract.region_map_writer import (
     MapContents,
-    finish_region_map,
     tiles_on_lattice,
+    write_region_map,
 )
 
 FRAME = LocalFrame(47.3769, 8.5417)
@@ -43,6 +43,7 @@ def write_small_map(
     encoder_size: int = 49,
     levels: tuple[MapLevel, ...] = (LEVEL,),
     missing: frozenset[tuple[int, int]] = frozenset(),
+    storage: str = "float16",
 ) -> Path:
     """Write a map whose tiles have random unit descriptors; `missing` lattice places have none."""
     rng = np.random.default_rng(11)
@@ -53,7 +54,8 @@ def write_small_map(
                 numbers.append(number)
                 rows.append(row)
                 columns.append(column)
-    tiles = tiles_on_lattice(FRAME, levels, np.array(numbers), np.array(rows), np.array(columns))
+    places = np.array([numbers, rows, columns])
+    tiles = tiles_on_lattice(FRAME, levels, *places[:, map_order(*places)])
     descriptors = rng.normal(size=(len(tiles), DESCRIPTOR_SIZE))
     descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
     projection, _ = np.linalg.qr(rng.normal(size=(encoder_size, DESCRIPTOR_SIZE)))
@@ -67,11 +69,12 @@ def write_small_map(
         preview=PreviewPicture(west_m=-500.0, north_m=400.0, metres_per_pixel=PREVIEW_SCALE_M),
     )
     with staged_directory(folder, MAP_KIND) as staging:
-        np.save(staging / DESCRIPTORS_FILE, descriptors.astype(np.float16))
         preview = np.full((400, 500, 3), 90, np.uint8)
         if not cv2.imwrite(str(staging / PREVIEW_FILE), preview):
             raise OSError(f"{PREVIEW_FILE} was not written")
-        finish_region_map(staging, contents, {"imagery": {"attribution": "nobody"}})
+        chunks = np.array_split(descriptors.astype(np.float32), 3)
+        provenance = {"imagery": {"attribution": "nobody"}}
+        write_region_map(staging, contents, chunks, provenance, storage=storage)
     return folder
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.artefact import field_of, read_manifest, verify_hashes
+from edge_runtime.contract.descriptor_store import (
+    DescriptorStore,
+    Rows,
+    open_array,
+    open_descriptors,
+)
 from edge_runtime.contract.encoder_bundle import EncoderBundle
 from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.geodesy import LocalFrame
+from edge_runtime.contract.map_lattice import MapLattice, open_lattice
 
 MAP_KIND = "region map"
-MAP_SCHEMA_VERSION = 1
+MAP_SCHEMA_VERSION = 2
 TILES_FILE = "tiles.npy"
-DESCRIPTORS_FILE = "descriptors.npy"
 MEAN_FILE = "descriptor_mean.npy"
 PROJECTION_FILE = "projection.npy"
 PREVIEW_FILE = "preview.jpg"
@@ -32,9 +37,13 @@ TILE_DTYPE = np.dtype(
         ("level", "<u2"),
         ("lattice_row", "<u4"),
         ("lattice_column", "<u4"),
+        ("distinctiveness", "<f2"),
     ]
 )
-"""One tile; its descriptor stands in the same row of the descriptors."""
+"""One tile; its descriptor stands in the same row of the descriptors.
+
+Its distinctiveness, 0-1, tells how much it stands out from the map's others; 1 where not computed.
+"""
 
 
 @dataclass(frozen=True)
@@ -79,14 +88,17 @@ class RegionMap:
 
     A tile's descriptor is unit((encoder's descriptor - level's mean) @ projection): the encoder's
     own shared part removed, and the rest brought to the axes in which this region's tiles differ.
+    Tiles stand by level, then along a Hilbert curve over the lattice.
     """
 
     folder: Path
     manifest: dict[str, Any]
     frame: LocalFrame
     levels: tuple[MapLevel, ...]
+    tiles_per_level: tuple[int, ...]
     tiles: npt.NDArray[np.void]
-    descriptors: npt.NDArray[np.float16]
+    store: DescriptorStore
+    lattice: MapLattice
     descriptor_mean: npt.NDArray[np.float32]
     """(levels, D_encoder)."""
     projection: npt.NDArray[np.float32]
@@ -98,19 +110,32 @@ class RegionMap:
         """Identity of the encoder that made the descriptors."""
         return str(self.manifest["encoder_sha256"])
 
-    @cached_property
-    def lattice_tile(self) -> tuple[npt.NDArray[np.int32], ...]:
-        """Per level, (rows, columns): the tile standing at each lattice position, -1 for none."""
-        lattices = []
-        for number, level in enumerate(self.levels):
-            lattice = np.full((level.rows, level.columns), -1, np.int32)
-            chosen = np.flatnonzero(self.tiles["level"] == number)
-            rows, columns = (self.tiles[name][chosen] for name in ("lattice_row", "lattice_column"))
-            if chosen.size and (rows.max() >= level.rows or columns.max() >= level.columns):
-                raise MapError(f"{self.folder}: {TILES_FILE} has tiles outside level {number}")
-            lattice[rows, columns] = chosen
-            lattices.append(lattice)
-        return tuple(lattices)
+    @property
+    def descriptor_size(self) -> int:
+        """Values of a tile's descriptor."""
+        return self.store.size
+
+    def descriptors_of(self, rows: Rows | slice) -> npt.NDArray[np.float32]:
+        """Descriptors (n, D) of some of the map's rows, decoded whatever the storage."""
+        return self.store.decoded(rows)
+
+    def rows_of_level(self, level: int) -> slice:
+        """A level's tiles, which stand together."""
+        first = sum(self.tiles_per_level[:level])
+        return slice(first, first + self.tiles_per_level[level])
+
+    def rows_at(
+        self, level: int, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> npt.NDArray[np.int32]:
+        """The map's row at each position of a window of a level's lattice, -1 for none.
+
+        Args:
+            rows: Lattice rows, without a step; all of them by default.
+            columns: Lattice columns, likewise.
+        Raises:
+            MapError: If the lattice names tiles that do not exist.
+        """
+        return self.lattice.rows_at(level, rows, columns)
 
     def require_encoder(self, bundle: EncoderBundle) -> None:
         """Refuse an encoder other than the one that made this map.
@@ -147,29 +172,23 @@ def load_region_map(folder: Path) -> RegionMap:
     """
     manifest = read_manifest(folder, MAP_KIND, MAP_SCHEMA_VERSION, MapError)
     field_of(manifest, "encoder_sha256", str, folder, MapError)
-    tiles = _open_array(folder / TILES_FILE)
-    descriptors = _open_array(folder / DESCRIPTORS_FILE)
-    mean = _open_array(folder / MEAN_FILE)
-    projection = _open_array(folder / PROJECTION_FILE)
+    tiles = open_array(folder / TILES_FILE)
+    mean = open_array(folder / MEAN_FILE)
+    projection = open_array(folder / PROJECTION_FILE)
     size = int(field_of(manifest, "descriptor_size", int, folder, MapError))
-    levels = _levels(field_of(manifest, "levels", list, folder, MapError), folder)
+    storage = str(field_of(manifest, "storage", str, folder, MapError))
+    level_entries = field_of(manifest, "levels", list, folder, MapError)
+    levels = _levels(level_entries, folder)
     if tiles.dtype != TILE_DTYPE or tiles.ndim != 1 or not len(tiles):
         raise MapError(f"{folder / TILES_FILE} is not a non-empty list of tiles")
-    if descriptors.dtype != np.float16 or descriptors.shape != (len(tiles), size):
-        raise MapError(
-            f"{folder / DESCRIPTORS_FILE} is {descriptors.dtype} {descriptors.shape}, expected "
-            f"float16 {(len(tiles), size)}"
-        )
+    store = open_descriptors(folder, storage, len(tiles), size)
     encoder_size = int(field_of(manifest, "encoder_descriptor_size", int, folder, MapError))
     if projection.dtype != np.float32 or projection.shape != (encoder_size, size):
         raise MapError(f"{folder / PROJECTION_FILE} is not float32 {(encoder_size, size)}")
     if mean.dtype != np.float32 or mean.shape != (len(levels), encoder_size):
         raise MapError(f"{folder / MEAN_FILE} is not float32 {(len(levels), encoder_size)}")
-    counts = np.bincount(tiles["level"], minlength=len(levels))
-    if len(counts) > len(levels):
-        raise MapError(f"{folder / TILES_FILE} names a level that the manifest does not describe")
-    if not counts.all():
-        raise MapError(f"{folder / TILES_FILE} has no tile of level {int(np.argmin(counts))}")
+    counts = _tiles_per_level(level_entries, tiles, folder)
+    lattice = open_lattice(folder, levels, len(tiles))
     origin = _numbers(field_of(manifest, "frame", dict, folder, MapError), folder, "frame")
     preview = _numbers(field_of(manifest, "preview", dict, folder, MapError), folder, "preview")
     try:
@@ -178,8 +197,10 @@ def load_region_map(folder: Path) -> RegionMap:
             manifest=manifest,
             frame=LocalFrame(origin["origin_latitude_deg"], origin["origin_longitude_deg"]),
             levels=levels,
+            tiles_per_level=counts,
             tiles=tiles,
-            descriptors=descriptors,
+            store=store,
+            lattice=lattice,
             descriptor_mean=np.asarray(mean),
             projection=np.asarray(projection),
             preview=PreviewPicture(**preview),
@@ -207,6 +228,28 @@ def _levels(entries: list[Any], folder: Path) -> tuple[MapLevel, ...]:
         raise MapError(f"{folder}: manifest describes a malformed level: {error}") from error
 
 
+def _tiles_per_level(
+    entries: list[Any], tiles: npt.NDArray[np.void], folder: Path
+) -> tuple[int, ...]:
+    """The manifest's counts; of the tiles themselves only each level's first and last are read."""
+    counts = [entry.get("tiles") for entry in entries]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise MapError(f"{folder}: manifest has levels without a count of tiles")
+    if not all(counts):
+        raise MapError(f"{folder / TILES_FILE} has no tile of level {counts.index(0)}")
+    if sum(counts) != len(tiles):
+        raise MapError(
+            f"{folder / TILES_FILE} has {len(tiles)} tiles, its levels have {sum(counts)}"
+        )
+    ends = np.cumsum(counts)
+    for number, (end, count) in enumerate(zip(ends, counts, strict=True)):
+        if tiles["level"][end - count] != number or tiles["level"][end - 1] != number:
+            raise MapError(
+                f"{folder / TILES_FILE} names a level that the manifest does not describe there"
+            )
+    return tuple(counts)
+
+
 def _numbers(entry: Mapping[str, Any], folder: Path, name: str) -> dict[str, float]:
     try:
         numbers = {key: float(value) for key, value in entry.items()}
@@ -215,11 +258,3 @@ def _numbers(entry: Mapping[str, Any], folder: Path, name: str) -> dict[str, flo
     if not np.isfinite(list(numbers.values())).all():
         raise MapError(f"{folder}: manifest field '{name}' is not finite: {numbers}")
     return numbers
-
-
-def _open_array(path: Path) -> npt.NDArray[Any]:
-    try:
-        array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError) as error:
-        raise MapError(f"{path} cannot be read: {error}") from error
-    return array

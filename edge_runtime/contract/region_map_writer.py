@@ -1,8 +1,8 @@
-"""The writing side of the region map contract."""
+"""The writing side of the region map contract: every command that makes a map ends here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.artefact import write_manifest
+from edge_runtime.contract.descriptor_writer import write_descriptors
+from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.geodesy import LocalFrame
+from edge_runtime.contract.map_lattice import map_order, write_lattice
 from edge_runtime.contract.region_map import (
     MAP_KIND,
     MAP_SCHEMA_VERSION,
@@ -37,20 +40,42 @@ class MapContents:
     preview: PreviewPicture
 
 
-def finish_region_map(staging: Path, contents: MapContents, provenance: Mapping[str, Any]) -> None:
-    """Write tiles, means, projection and manifest beside descriptors and preview already there.
+def write_region_map(
+    staging: Path,
+    contents: MapContents,
+    chunks: Iterable[npt.NDArray[np.float32]],
+    provenance: Mapping[str, Any],
+    *,
+    storage: str = "float16",
+) -> None:
+    """Write tiles, lattice, descriptors and manifest beside the preview picture already there.
 
     Args:
+        staging: The folder to fill; whatever it holds at the end is hashed into the manifest.
+        contents: Its tiles in the map's order (`map_order`).
+        chunks: Descriptors (n, D) in the same order, a part at a time.
         provenance: Further manifest fields: where imagery and encoder came from.
+        storage: float16, int8 or pq.
+    Raises:
+        MapError: If tiles and descriptors do not fit together, or the storage does not suit them.
     """
-    np.save(staging / TILES_FILE, contents.tiles)
+    tiles, size = contents.tiles, int(contents.projection.shape[1])
+    places = [tiles[name] for name in ("level", "lattice_row", "lattice_column")]
+    if not len(tiles):
+        raise MapError("a map without any tile cannot be written")
+    if (np.diff(map_order(*places)) != 1).any():
+        raise MapError("tiles are not in the map's order")
+    write_lattice(staging, contents.levels, tiles)
+    write_descriptors(staging, chunks, len(tiles), size, storage)
+    np.save(staging / TILES_FILE, tiles)
     np.save(staging / MEAN_FILE, contents.descriptor_mean.astype(np.float32))
     np.save(staging / PROJECTION_FILE, contents.projection.astype(np.float32))
     counts = np.bincount(contents.tiles["level"], minlength=len(contents.levels))
     body = {
         "encoder_sha256": contents.encoder_sha256,
         "encoder_descriptor_size": int(contents.projection.shape[0]),
-        "descriptor_size": int(contents.projection.shape[1]),
+        "descriptor_size": size,
+        "storage": storage,
         "frame": {
             "origin_latitude_deg": contents.frame.latitude_deg,
             "origin_longitude_deg": contents.frame.longitude_deg,
@@ -72,8 +97,12 @@ def tiles_on_lattice(
     lattice_row: npt.NDArray[np.integer[Any]],
     lattice_column: npt.NDArray[np.integer[Any]],
 ) -> npt.NDArray[np.void]:
-    """Tile records (N,) for lattice positions (N,), with their latitudes and longitudes."""
+    """Tile records (N,) for lattice positions (N,), with their latitudes and longitudes.
+
+    They come in the order given; their distinctiveness is 1.
+    """
     tiles = np.zeros(len(level_of_tile), TILE_DTYPE)
+    tiles["distinctiveness"] = 1.0
     tiles["level"] = level_of_tile
     tiles["lattice_row"] = lattice_row
     tiles["lattice_column"] = lattice_column

@@ -76,7 +76,7 @@ def scores_on_grid(
     """
     level = region_map.levels[level_number]
     rows, columns = _lattice_window(level, window, grid)
-    lattice = region_map.lattice_tile[level_number][rows, columns]
+    lattice = region_map.rows_at(level_number, rows, columns)
     present = lattice >= 0
     field = np.full(lattice.shape, np.nan, np.float32)
     if present.any():

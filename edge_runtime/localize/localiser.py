@@ -40,7 +40,7 @@ from edge_runtime.localize.uncertainty import radius95_of, view_offset_covarianc
 from edge_runtime.telemetry.log import TelemetrySample
 
 STAGES = ("rectify", "odometry", "encode", "search", "filter")
-_FULL_COVERAGE = 0.98
+FULL_COVERAGE = 0.98
 
 
 class Localiser:
@@ -179,7 +179,7 @@ class Localiser:
             window, coverage = choose_window(self._camera, attitude, height_m, footprint_m)
             if best is None or coverage > best[2]:
                 best = int(number), window, coverage
-            if coverage >= _FULL_COVERAGE:
+            if coverage >= FULL_COVERAGE:
                 break
         if best is None:
             raise ConfigError(f"{self._map.folder} has no levels")

@@ -24,14 +24,11 @@ class TileSearch:
     def __init__(self, region_map: RegionMap) -> None:
         self._map = region_map
         self._level_tiles = [
-            np.flatnonzero(region_map.tiles["level"] == level)
+            np.arange(len(region_map.tiles))[region_map.rows_of_level(level)]
             for level in range(len(region_map.levels))
         ]
         self._reference = [
-            np.asarray(
-                region_map.descriptors[tiles[:: max(1, len(tiles) // _REFERENCE_TILES)]],
-                np.float32,
-            )
+            region_map.descriptors_of(tiles[:: max(1, len(tiles) // _REFERENCE_TILES)])
             for tiles in self._level_tiles
         ]
 
@@ -55,9 +52,7 @@ class TileSearch:
         similarity = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), _BLOCK_TILES):
             block = rows[start : start + _BLOCK_TILES]
-            similarity[start : start + len(block)] = (
-                self._map.descriptors[block].astype(np.float32) @ query
-            )
+            similarity[start : start + len(block)] = self._map.descriptors_of(block) @ query
         return np.asarray((similarity - middle) / spread, np.float32)
 
     def level_tiles(self, level: int) -> npt.NDArray[np.intp]:

@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_maps.map_arrays import sorted_tiles, unsorted_writer, write_descriptors
+from dmnil_maps.map_arrays import (
+    fitted_axes,
+    projected_chunks,
+    sorted_tiles,
+    unsorted_writer,
+)
 from dmnil_maps.preview import write_preview
 from dmnil_maps.raster import Imagery, open_imagery
 from dmnil_maps.read_ahead import read_ahead
@@ -29,7 +34,7 @@ from edge_runtime.contract.region_map import (
 )
 from edge_runtime.contract.region_map_writer import (
     MapContents,
-    finish_region_map,
+    write_region_map,
 )
 from edge_runtime.engines import Engine, open_engine
 from edge_runtime.progress import progress_bar
@@ -149,10 +154,10 @@ def build_with_report(config: BuildConfig) -> BuildReport:
         ]
         encoder_s = _describe(imagery, levels, bundle, engine, config, staging)
         with ThreadPoolExecutor(1) as beside:
-            # Reading is done by now, so the preview may warp while the descriptors are projected.
+            # Reading is done by now, so the preview may warp while the axes are fitted.
             preview = beside.submit(write_preview, imagery, staging / PREVIEW_FILE)
             tiles, order = sorted_tiles(levels, imagery.frame, staging)
-            mean, projection = write_descriptors(
+            mean, projection = fitted_axes(
                 tiles, order, len(levels), bundle.descriptor_size, config.descriptor_size, staging
             )
         counts = tuple(np.bincount(tiles["level"], minlength=len(levels)).tolist())
@@ -182,7 +187,8 @@ def build_with_report(config: BuildConfig) -> BuildReport:
                 "ground_sample_distance_m": round(imagery.ground_sample_distance_m, 4),
             },
         }
-        finish_region_map(staging, contents, provenance)
+        chunks = projected_chunks(tiles, order, mean, projection, staging)
+        write_region_map(staging, contents, chunks, provenance)
     return BuildReport(
         output=config.output,
         tiles=len(tiles),

@@ -23,7 +23,8 @@ def summary_of(region_map: RegionMap) -> dict[str, Any]:
     return {
         "map": str(region_map.folder),
         "encoder": {**manifest["encoder"], "sha256": region_map.encoder_sha256},
-        "descriptor_size": int(region_map.descriptors.shape[1]),
+        "descriptor_size": region_map.descriptor_size,
+        "storage": manifest["storage"],
         "tiles": len(region_map.tiles),
         "levels": manifest["levels"],
         "area_km2": round(covered_area_km2(region_map), 3),
@@ -37,7 +38,8 @@ def summary_of(region_map: RegionMap) -> dict[str, Any]:
 def covered_area_km2(region_map: RegionMap) -> float:
     """Ground that the tiles of the widest-reaching level cover together."""
     areas = []
-    for level, lattice in zip(region_map.levels, region_map.lattice_tile, strict=True):
+    for number, level in enumerate(region_map.levels):
+        lattice = region_map.rows_at(number)
         cells_per_tile = max(1, round(level.footprint_m / level.stride_m))
         cell_m = level.footprint_m / cells_per_tile
         margin = cells_per_tile - 1
@@ -55,7 +57,8 @@ def table_of(summary: dict[str, Any]) -> str:
     rows = [
         ("map", summary["map"]),
         ("encoder", f"{encoder['name']} ({encoder['sha256'][:12]}), {encoder['precision']}"),
-        ("", f"{encoder['backbone']}, {encoder['head']}, {summary['descriptor_size']} values"),
+        ("", f"{encoder['backbone']}, {encoder['head']}"),
+        ("descriptors", f"{summary['descriptor_size']} values, {summary['storage']}"),
         ("tiles", f"{summary['tiles']:,}"),
     ]
     for number, level in enumerate(summary["levels"]):
@@ -90,9 +93,21 @@ def verify_map(folder: Path, encoder: Path | None = None) -> RegionMap:
     region_map.verify()
     tiles = region_map.tiles
     for number, level in enumerate(region_map.levels):
-        chosen = tiles[tiles["level"] == number]
-        if region_map.lattice_tile[number].max() < 0:
-            raise MapError(f"{folder}: level {number} has no tiles")
+        rows = region_map.rows_of_level(number)
+        chosen = tiles[rows]
+        lattice = region_map.rows_at(number)
+        if (chosen["level"] != number).any():
+            raise MapError(f"{folder}: tiles of level {number} do not stand together")
+        if (
+            max(chosen["lattice_row"]) >= level.rows
+            or max(chosen["lattice_column"]) >= level.columns
+        ):
+            raise MapError(f"{folder}: tiles of level {number} stand outside its lattice")
+        at = lattice[chosen["lattice_row"], chosen["lattice_column"]]
+        if not np.array_equal(at, np.arange(rows.start, rows.stop)) or (
+            np.count_nonzero(lattice >= 0) != len(chosen)
+        ):
+            raise MapError(f"{folder}: the lattice of level {number} does not name its tiles")
         expected = level.centre(chosen["lattice_row"], chosen["lattice_column"])
         found = region_map.frame.to_local(chosen["latitude_deg"], chosen["longitude_deg"])
         if np.abs(found - expected).max() > _POSITION_TOLERANCE_M:

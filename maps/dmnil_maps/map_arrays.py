@@ -1,4 +1,4 @@
-"""A map's arrays on disk: tiles arrive block by block, and are stored by level, row and column.
+"""A map's arrays on disk: tiles arrive block by block, and are stored in the map's order.
 
 Descriptors never stand in memory together, so that a map may be larger than that.
 """
@@ -13,11 +13,11 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.format import open_memmap
 
 from dmnil_maps.whitening import fit_projection, project, sample_rows
 from edge_runtime.contract.geodesy import LocalFrame
-from edge_runtime.contract.region_map import DESCRIPTORS_FILE, MapLevel
+from edge_runtime.contract.map_lattice import map_order
+from edge_runtime.contract.region_map import MapLevel
 from edge_runtime.contract.region_map_writer import tiles_on_lattice
 
 _ROWS_PER_CHUNK = 4096
@@ -62,7 +62,7 @@ def sorted_tiles(
 ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.intp]]:
     """Tiles in the map's order (N,), and the raw file's row of each one's descriptor (N,)."""
     unsorted = np.fromfile(staging / _UNSORTED_TILES, _UNSORTED_DTYPE)
-    order = np.argsort(unsorted, order=("level", "lattice_row", "lattice_column"))
+    order = map_order(unsorted["level"], unsorted["lattice_row"], unsorted["lattice_column"])
     ordered = unsorted[order]
     tiles = tiles_on_lattice(
         frame, levels, ordered["level"], ordered["lattice_row"], ordered["lattice_column"]
@@ -70,7 +70,7 @@ def sorted_tiles(
     return tiles, order
 
 
-def write_descriptors(
+def fitted_axes(
     tiles: npt.NDArray[np.void],
     order: npt.NDArray[np.intp],
     levels: int,
@@ -78,7 +78,7 @@ def write_descriptors(
     components: int,
     staging: Path,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Write the map's descriptors from the raw ones, chunk by chunk, and remove the raw files.
+    """The tiles' means and the map's axes, from the raw descriptors.
 
     Args:
         order: The raw file's row of each tile's descriptor.
@@ -99,17 +99,24 @@ def write_descriptors(
     sample = sample_rows(len(order))
     centred = raw[order[sample]].astype(np.float32) - mean[tiles["level"][sample]]
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-    projection = fit_projection(centred, components)
-    descriptors = open_memmap(
-        staging / DESCRIPTORS_FILE, "w+", "<f2", (len(order), projection.shape[1])
-    )
+    return mean, fit_projection(centred, components)
+
+
+def projected_chunks(
+    tiles: npt.NDArray[np.void],
+    order: npt.NDArray[np.intp],
+    mean: npt.NDArray[np.float32],
+    projection: npt.NDArray[np.float32],
+    staging: Path,
+) -> Iterator[npt.NDArray[np.float32]]:
+    """The map's descriptors in its order, in chunks; the raw files are removed at the end."""
+    shape = (len(order), len(projection))
+    raw = np.memmap(staging / _UNSORTED_DESCRIPTORS, "<f2", "r", shape=shape)
     for chunk in _chunks(0, len(order)):
         encoded = raw[order[chunk]].astype(np.float32)
-        descriptors[chunk] = project(encoded, mean[tiles["level"][chunk]], projection)
-    descriptors.flush()
+        yield project(encoded, mean[tiles["level"][chunk]], projection)
     (staging / _UNSORTED_TILES).unlink()
     (staging / _UNSORTED_DESCRIPTORS).unlink()
-    return mean, projection
 
 
 def _chunks(first: int, end: int) -> Iterator[slice]:

@@ -93,8 +93,8 @@ def search(region_map: RegionMap) -> TileSearch:
 @pytest.fixture(scope="module")
 def query(region_map: RegionMap) -> np.ndarray:
     """The view of one tile, exactly."""
-    tile = region_map.lattice_tile[0][ROW, COLUMN]
-    descriptor = region_map.descriptors[tile].astype(np.float32)
+    tile = region_map.rows_at(0)[ROW, COLUMN]
+    descriptor = region_map.descriptors_of(tile[None])[0]
     return descriptor / np.linalg.norm(descriptor)
 
 
@@ -113,7 +113,7 @@ def test_the_peak_is_where_the_drone_sees_the_tile_at_the_windows_offset(
     scores = scores_on_grid(search, region_map, 0, query, window, grid)
     assert scores.shape == grid.mass.shape
     assert np.unravel_index(np.nanargmax(scores), scores.shape) == (20, 25)
-    tile = region_map.lattice_tile[0][ROW, COLUMN]
+    tile = region_map.rows_at(0)[ROW, COLUMN]
     assert scores[20, 25] == pytest.approx(search.scores(query, 0)[tile], abs=0.05)
 
 
@@ -124,7 +124,7 @@ def test_between_tiles_the_score_is_interpolated(
     window = GroundWindow(0.0, 0.0, 120.0)
     scores = scores_on_grid(search, region_map, 0, query, window, grid)
     by_tile = search.scores(query, 0)
-    lattice = region_map.lattice_tile[0]
+    lattice = region_map.rows_at(0)
     here, east, south = (
         by_tile[lattice[ROW + down, COLUMN + right]] for down, right in [(0, 0), (0, 1), (1, 0)]
     )

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_runtime.contract.descriptor_store import DESCRIPTORS_FILE
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import MapError
+from edge_runtime.contract.map_lattice import BLOCKS_FILE, ROWS_FILE
 from edge_runtime.contract.region_map import (
-    DESCRIPTORS_FILE,
     MEAN_FILE,
     PROJECTION_FILE,
     TILE_DTYPE,
@@ -36,27 +37,30 @@ def test_a_map_opens_as_it_was_written(region_map: RegionMap) -> None:
     assert region_map.frame == FRAME
     assert region_map.levels == (LEVEL,)
     assert region_map.tiles.shape == (TILES,)
-    assert region_map.descriptors.shape == (TILES, DESCRIPTOR_SIZE)
+    assert region_map.tiles_per_level == (TILES,)
+    assert (region_map.tiles["distinctiveness"] == 1.0).all()
+    assert region_map.descriptors_of(slice(None)).shape == (TILES, DESCRIPTOR_SIZE)
     assert region_map.projection.shape == (49, DESCRIPTOR_SIZE)
     assert region_map.preview.metres_per_pixel == 2.0
     region_map.verify()
 
 
 def test_descriptors_stay_on_disk_until_they_are_read(region_map: RegionMap) -> None:
-    assert isinstance(region_map.descriptors, np.memmap)
+    assert isinstance(region_map.store.stored, np.memmap)
+    assert isinstance(region_map.lattice.block_rows, np.memmap)
     assert isinstance(region_map.tiles, np.memmap)
-    assert not region_map.descriptors.flags.writeable
+    assert not region_map.store.stored.flags.writeable
 
 
 def test_a_tiles_degrees_are_its_place_on_the_lattice(region_map: RegionMap) -> None:
-    tile = region_map.tiles[np.flatnonzero(region_map.tiles["lattice_row"] == 5)[7]]
+    tile = region_map.tiles[region_map.rows_at(0)[5, 7]]
     local = region_map.frame.to_local(tile["latitude_deg"], tile["longitude_deg"])
     np.testing.assert_allclose(local, [-435.0 + 7 * 30.0, 345.0 - 5 * 30.0], atol=1e-6)
     np.testing.assert_allclose(LEVEL.centre(5, 7), local, atol=1e-6)
 
 
 def test_the_lattice_knows_the_tile_at_every_place(region_map: RegionMap) -> None:
-    (lattice,) = region_map.lattice_tile
+    lattice = region_map.rows_at(0)
     assert lattice.shape == (LEVEL.rows, LEVEL.columns)
     for row, column in [(0, 0), (3, 17), (LEVEL.rows - 1, LEVEL.columns - 1)]:
         tile = region_map.tiles[lattice[row, column]]
@@ -66,7 +70,7 @@ def test_the_lattice_knows_the_tile_at_every_place(region_map: RegionMap) -> Non
 def test_a_place_without_tile_is_minus_one(tmp_path: Path) -> None:
     missing = frozenset({(0, 0), (4, 9)})
     region_map = load_region_map(write_small_map(tmp_path / "m.map", missing=missing))
-    (lattice,) = region_map.lattice_tile
+    lattice = region_map.rows_at(0)
     assert {(int(row), int(column)) for row, column in np.argwhere(lattice < 0)} == missing
     assert lattice.max() == TILES - 3
 
@@ -74,20 +78,39 @@ def test_a_place_without_tile_is_minus_one(tmp_path: Path) -> None:
 def test_each_level_has_a_lattice_of_its_own(tmp_path: Path) -> None:
     small = MapLevel(60.0, 20.0, 2, 3, -20.0, 10.0)
     region_map = load_region_map(write_small_map(tmp_path / "m.map", levels=(LEVEL, small)))
-    first, second = region_map.lattice_tile
-    assert (first.min(), first.max()) == (0, TILES - 1)
-    np.testing.assert_array_equal(second, TILES + np.arange(6).reshape(2, 3))
+    first, second = region_map.rows_at(0), region_map.rows_at(1)
+    np.testing.assert_array_equal(np.sort(first, axis=None), np.arange(TILES))
+    np.testing.assert_array_equal(np.sort(second, axis=None), TILES + np.arange(6))
+    assert second.shape == (2, 3)
+    assert (region_map.rows_of_level(0), region_map.rows_of_level(1)) == (
+        slice(0, TILES), slice(TILES, TILES + 6)
+    )  # fmt: skip
+    at = region_map.tiles[second]
+    assert (at["level"] == 1).all()
+    np.testing.assert_array_equal(at["lattice_row"], [[0] * 3, [1] * 3])
+    np.testing.assert_array_equal(at["lattice_column"], [[0, 1, 2]] * 2)
     assert set(region_map.tiles["footprint_m"][second.ravel()]) == {60.0}
 
 
-def test_tiles_outside_their_lattice_are_refused(own_map: Path) -> None:
-    tiles = np.load(own_map / TILES_FILE)
-    tiles["lattice_column"][3] = LEVEL.columns
-    np.save(own_map / TILES_FILE, tiles)
+def test_a_window_of_the_lattice_is_a_part_of_the_whole(region_map: RegionMap) -> None:
+    whole = region_map.rows_at(0)
+    window = region_map.rows_at(0, slice(3, 9), slice(11, 29))
+    assert window.dtype == np.int32
+    np.testing.assert_array_equal(window, whole[3:9, 11:29])
+    assert region_map.rows_at(0, slice(3, 3), slice(0, 4)).shape == (0, 4)
+    assert region_map.rows_at(0, slice(20, 99), slice(28, 99)).shape == (4, 2)
+
+
+@pytest.mark.parametrize(("file", "number"), [(BLOCKS_FILE, 1), (ROWS_FILE, TILES)])
+def test_a_lattice_of_tiles_that_do_not_exist_is_refused(
+    own_map: Path, file: str, number: int
+) -> None:
+    lattice = np.load(own_map / file)
+    lattice.flat[0] = number
+    np.save(own_map / file, lattice)
     seal_again(own_map)
-    region_map = load_region_map(own_map)
-    with pytest.raises(MapError, match="has tiles outside level 0"):
-        _ = region_map.lattice_tile
+    with pytest.raises(MapError, match="that do not exist"):
+        load_region_map(own_map).rows_at(0)
 
 
 def test_the_encoder_that_made_the_map_may_fly_it(
@@ -114,6 +137,7 @@ def test_an_encoder_of_another_descriptor_size_is_refused(
         load_region_map(folder).require_encoder(bundle)
 
 
+ARRAYS = [TILES_FILE, DESCRIPTORS_FILE, BLOCKS_FILE, ROWS_FILE, MEAN_FILE, PROJECTION_FILE]
 FILES_AND_WRONG_ARRAYS = [
     (DESCRIPTORS_FILE, np.zeros((TILES, DESCRIPTOR_SIZE), np.float32), "expected float16"),
     (DESCRIPTORS_FILE, np.zeros((TILES - 1, DESCRIPTOR_SIZE), np.float16), "expected float16"),
@@ -122,6 +146,11 @@ FILES_AND_WRONG_ARRAYS = [
     (TILES_FILE, np.zeros((TILES, 6), np.float64), "not a non-empty list of tiles"),
     (TILES_FILE, np.zeros(0, TILE_DTYPE), "not a non-empty list of tiles"),
     (TILES_FILE, np.zeros((TILES, 1), TILE_DTYPE), "not a non-empty list of tiles"),
+    (BLOCKS_FILE, np.zeros(2, np.int32), "is not int32"),
+    (BLOCKS_FILE, np.zeros(1, np.int64), "is not int32"),
+    (ROWS_FILE, np.zeros((1, 32, 16), np.int32), "is not int32"),
+    (ROWS_FILE, np.zeros((1, 32, 32), np.int64), "is not int32"),
+    (ROWS_FILE, np.zeros((0, 32, 32), np.int32), "holds no tile"),
     (MEAN_FILE, np.zeros((2, 49), np.float32), "is not float32"),
     (MEAN_FILE, np.zeros((1, 49), np.float64), "is not float32"),
     (PROJECTION_FILE, np.zeros((48, DESCRIPTOR_SIZE), np.float32), "is not float32"),
@@ -150,7 +179,7 @@ def test_a_level_that_the_manifest_does_not_describe_is_refused(own_map: Path) -
         load_region_map(own_map)
 
 
-@pytest.mark.parametrize("file", [TILES_FILE, DESCRIPTORS_FILE, MEAN_FILE, PROJECTION_FILE])
+@pytest.mark.parametrize("file", ARRAYS)
 @pytest.mark.parametrize("sealed", [False, True])
 def test_a_missing_array_is_named(own_map: Path, file: str, sealed: bool) -> None:
     (own_map / file).unlink()
@@ -160,7 +189,7 @@ def test_a_missing_array_is_named(own_map: Path, file: str, sealed: bool) -> Non
         load_region_map(own_map)
 
 
-@pytest.mark.parametrize("file", [TILES_FILE, DESCRIPTORS_FILE, MEAN_FILE, PROJECTION_FILE])
+@pytest.mark.parametrize("file", ARRAYS)
 @pytest.mark.parametrize("content", ["half", "empty", "text", "zip"])
 def test_an_array_that_is_no_array_is_named_even_if_the_manifest_agrees(
     own_map: Path, file: str, content: str
@@ -188,9 +217,16 @@ GOOD_LEVEL = {
     "columns": 30,
     "first_east_m": -435.0,
     "first_north_m": 345.0,
+    "tiles": TILES,
 }
 BAD_LEVELS = [
     [{key: value for key, value in GOOD_LEVEL.items() if key != "stride_m"}],
+    [{key: value for key, value in GOOD_LEVEL.items() if key != "tiles"}],
+    [GOOD_LEVEL | {"tiles": TILES - 1}],
+    [GOOD_LEVEL | {"tiles": 0}],
+    [GOOD_LEVEL | {"tiles": "all"}],
+    [GOOD_LEVEL, GOOD_LEVEL | {"tiles": 0}],
+    [GOOD_LEVEL | {"tiles": TILES + 1}, GOOD_LEVEL | {"tiles": -1}],
     [GOOD_LEVEL | {"rows": "many"}],
     [GOOD_LEVEL | {"rows": 0}],
     [GOOD_LEVEL | {"columns": -3}],
@@ -219,6 +255,8 @@ def test_a_malformed_level_is_refused(own_map: Path, levels: Any) -> None:
     [
         ("encoder_sha256", None),
         ("descriptor_size", "24"),
+        ("storage", None),
+        ("storage", "float8"),
         ("encoder_descriptor_size", 49.0),
         ("frame", None),
         ("frame", {}),

@@ -23,7 +23,7 @@ def random_query(seed: int = 0) -> np.ndarray:
 
 def test_a_tile_finds_itself_far_above_chance(search: TileSearch, region_map: RegionMap) -> None:
     for tile in (0, 123, len(region_map.tiles) - 1):
-        scores = search.scores(region_map.descriptors[tile].astype(np.float32), 0)
+        scores = search.scores(region_map.descriptors_of([tile])[0], 0)
         assert int(np.argmax(scores)) == tile
         # Unit descriptors of D values lie 1 / sqrt D around zero by chance.
         assert scores[tile] == pytest.approx(np.sqrt(DESCRIPTOR_SIZE), rel=0.2)
@@ -38,7 +38,7 @@ def test_chance_is_zero_and_its_spread_is_one(search: TileSearch) -> None:
 
 def test_scores_are_in_the_order_of_similarity(search: TileSearch, region_map: RegionMap) -> None:
     query = random_query(1)
-    similarity = region_map.descriptors.astype(np.float32) @ query
+    similarity = region_map.descriptors_of(slice(None)) @ query
     np.testing.assert_array_equal(np.argsort(search.scores(query, 0)), np.argsort(similarity))
 
 
@@ -66,7 +66,7 @@ def test_each_level_is_searched_on_its_own(tmp_path: Path) -> None:
     first = LEVEL.rows * LEVEL.columns
     np.testing.assert_array_equal(search.level_tiles(1), first + np.arange(20))
     tile = first + 13
-    scores = search.scores(region_map.descriptors[tile].astype(np.float32), 1)
+    scores = search.scores(region_map.descriptors_of([tile])[0], 1)
     assert scores.shape == (20,)
     assert int(np.argmax(scores)) == 13
 

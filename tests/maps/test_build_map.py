@@ -18,6 +18,7 @@ from edge_runtime.contract.errors import (
     MapError,
     OutputError,
 )
+from edge_runtime.contract.map_lattice import map_order
 from edge_runtime.contract.region_map import load_region_map
 from edge_runtime.engines import open_engine
 from tests.maps.conftest import KINDS, Ground, paint, raster_grid, write_geotiff
@@ -84,7 +85,7 @@ def test_neighbouring_tiles_are_a_stride_apart_on_the_ground(map_of, kind):
     from pyproj import Geod
 
     tiles = map_of(kind).tiles
-    row = tiles[tiles["lattice_row"] == 2]
+    row = np.sort(tiles[tiles["lattice_row"] == 2], order="lattice_column")
     _, _, metres = Geod(ellps="WGS84").inv(
         row["longitude_deg"][:-1], row["latitude_deg"][:-1],
         row["longitude_deg"][1:], row["latitude_deg"][1:],
@@ -98,7 +99,9 @@ def test_descriptors_of_a_place_agree_between_projections(map_of, imagery_of, ti
     engine = open_engine(tiny_encoder, threads=1)
     with open_imagery(imagery_of(kind)) as imagery:
         agreeing = 0
-        for tile, descriptor in zip(region_map.tiles, region_map.descriptors, strict=True):
+        for tile, descriptor in zip(
+            region_map.tiles, region_map.descriptors_of(slice(None)), strict=True
+        ):
             centre = imagery.frame.to_local(tile["latitude_deg"], tile["longitude_deg"])
             picture = imagery.read(centre[0] - 60, centre[1] + 60, (1.875, 1.875), 64, 64)
             if picture.covered.all():
@@ -114,9 +117,9 @@ def test_a_map_has_all_that_its_contract_asks_for(map_of, tiny_encoder):
     region_map.require_encoder(bundle)
     region_map.verify()
     (level,) = region_map.levels
-    tiles, descriptors = region_map.tiles, region_map.descriptors
+    tiles, descriptors = region_map.tiles, region_map.descriptors_of(slice(None))
     assert len(tiles) == level.rows * level.columns == len(descriptors)
-    order = np.lexsort((tiles["lattice_column"], tiles["lattice_row"], tiles["level"]))
+    order = map_order(tiles["level"], tiles["lattice_row"], tiles["lattice_column"])
     np.testing.assert_array_equal(order, np.arange(len(tiles)))
     as_float = descriptors.astype(np.float32)
     np.testing.assert_allclose(np.linalg.norm(as_float, axis=1), 1.0, atol=2e-3)
@@ -139,7 +142,7 @@ def test_each_descriptor_belongs_to_its_tile(map_of, imagery_of, tiny_encoder):
             east, north = region_map.levels[0].centre(tile["lattice_row"], tile["lattice_column"])
             picture = imagery.read(east - 60, north + 60, (1.875, 1.875), 64, 64)
             alone = on_map_axes(region_map, engine.encode(picture.rgb[None]))[0]
-            similarity = region_map.descriptors.astype(np.float32) @ alone
+            similarity = region_map.descriptors_of(slice(None)) @ alone
             assert int(similarity.argmax()) == index
             assert similarity[index] > 0.9999
 
@@ -147,9 +150,9 @@ def test_each_descriptor_belongs_to_its_tile(map_of, imagery_of, tiny_encoder):
 def test_a_map_keeps_at_most_the_values_asked_for(tmp_path, imagery_of, tiny_encoder):
     config = BuildConfig(imagery_of("utm"), tiny_encoder, tmp_path / "m.map", descriptor_size=8)
     region_map = load_region_map(build_map(config))
-    assert region_map.descriptors.shape[1] == 8
+    assert region_map.descriptor_size == 8
     encoded = encoded_tiles(region_map, config.imagery, tiny_encoder, slice(None))
-    similarity = on_map_axes(region_map, encoded) @ region_map.descriptors.astype(np.float32).T
+    similarity = on_map_axes(region_map, encoded) @ region_map.descriptors_of(slice(None)).T
     np.testing.assert_array_equal(similarity.argmax(axis=1), np.arange(len(encoded)))
 
 
@@ -182,7 +185,7 @@ def test_several_footprints_make_levels_in_the_order_given(tmp_path, imagery_of,
     for number, count in enumerate(report.tiles_per_level):
         chosen = region_map.tiles["level"] == number
         assert count == np.count_nonzero(chosen)
-        assert (region_map.lattice_tile[number] >= 0).sum() == count
+        assert (region_map.rows_at(number) >= 0).sum() == count
         own = encoded_tiles(region_map, config.imagery, tiny_encoder, chosen).mean(axis=0)
         np.testing.assert_allclose(region_map.descriptor_mean[number], own, atol=1e-3)
     assert report.tiles == sum(report.tiles_per_level)
@@ -195,7 +198,7 @@ def test_ground_without_imagery_has_no_tiles(tmp_path, tiny_encoder):
     bands[:, :150, :] = 0
     path = write_geotiff(tmp_path / "n.tif", bands, "EPSG:32632", transform, nodata=0)
     region_map = load_region_map(build_map(BuildConfig(path, tiny_encoder, tmp_path / "n.map")))
-    (lattice,) = region_map.lattice_tile
+    lattice = region_map.rows_at(0)
     (level,) = region_map.levels
     assert (lattice[0] == -1).all()
     assert (lattice[-1] >= 0).all()
@@ -210,7 +213,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path, imagery_of, tiny_encoder)
     )
     assert set(first) == {
         "manifest.json", "tiles.npy", "descriptors.npy", "descriptor_mean.npy", "preview.jpg",
-        "projection.npy",
+        "projection.npy", "lattice_blocks.npy", "lattice_rows.npy",
     }  # fmt: skip
     assert first == second
     assert str(tmp_path) not in first["manifest.json"].decode()
@@ -227,7 +230,7 @@ def test_batches_do_not_change_the_map(tmp_path, imagery_of, tiny_encoder):
     ]
     np.testing.assert_array_equal(maps[0].tiles["latitude_deg"], maps[1].tiles["latitude_deg"])
     np.testing.assert_allclose(
-        maps[0].descriptors.astype(float), maps[1].descriptors.astype(float), atol=1e-3
+        maps[0].descriptors_of(slice(None)), maps[1].descriptors_of(slice(None)), atol=1e-3
     )
 
 

@@ -7,7 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dmnil_maps.map_arrays import sorted_tiles, unsorted_writer, write_descriptors
+from dmnil_maps.map_arrays import (
+    fitted_axes,
+    projected_chunks,
+    sorted_tiles,
+    unsorted_writer,
+)
 from dmnil_maps.whitening import WHITENING_POWER, fit_projection, project, sample_rows
 from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.geodesy import LocalFrame
@@ -127,11 +132,12 @@ def written(folder: Path, descriptors: np.ndarray, components: int):
             lattice = np.array([[row, column]])
             writer.append(number, lattice, descriptors[index][None].astype(np.float32))
     tiles, order = sorted_tiles(LEVELS, LocalFrame(47.0, 8.0), folder)
-    mean, projection = write_descriptors(
+    mean, projection = fitted_axes(
         tiles, order, len(LEVELS), descriptors.shape[1], components, folder
     )
-    assert [path.name for path in folder.iterdir()] == ["descriptors.npy"]
-    return tiles, mean, projection, np.load(folder / "descriptors.npy")
+    stored = np.concatenate(list(projected_chunks(tiles, order, mean, projection, folder)))
+    assert not list(folder.iterdir())
+    return tiles, mean, projection, stored
 
 
 def test_tiles_that_come_in_any_order_are_projected_about_their_own_level(tmp_path: Path) -> None:
@@ -141,10 +147,11 @@ def test_tiles_that_come_in_any_order_are_projected_about_their_own_level(tmp_pa
     tiles, mean, projection, stored = written(tmp_path, descriptors, 10)
     assert tiles["level"].tolist() == [0] * 20 + [1] * 9
     assert stored.shape == (29, 10)
-    assert stored.dtype == np.float16
     np.testing.assert_allclose(mean[0], descriptors[:20].mean(axis=0), atol=2e-3)
     np.testing.assert_allclose(mean[1], descriptors[20:].mean(axis=0), atol=2e-3)
-    expected = project(descriptors, mean[tiles["level"]], projection)
+    row = tiles["lattice_row"].astype(int)
+    given = np.where(tiles["level"] == 0, row * 5, 20 + row * 3) + tiles["lattice_column"]
+    expected = project(descriptors[given], mean[tiles["level"]], projection)
     np.testing.assert_allclose(stored, expected, atol=5e-3)
 
 
