@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.engines import Engine, open_engine
+from edge_runtime.engines import Engine, open_engine, precision_run
 from edge_runtime.engines.exchange import STAGES
 from edge_runtime.engines.golden_check import golden_cosine
 from edge_runtime.engines.tensorrt_config import TensorRtConfig
@@ -42,7 +42,7 @@ class EngineBenchConfig:
     engine: str = "onnxruntime"
     """Inference engine: onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt."""
     precision: str = "fp32"
-    """Which of the encoder's graphs to run: fp32, fp16 or int8."""
+    """Graph of the encoder to run: fp32, fp16, int8 or int8-cpu; on a processor int8 runs int8-cpu."""
     batch: tuple[int, ...] = (1,)
     """Pictures at a time; several sizes one after another."""
     threads: int = 0
@@ -71,6 +71,7 @@ def run_engine_bench(config: EngineBenchConfig) -> dict[str, Any]:
     """
     started = time.perf_counter()
     bundle = load_encoder_bundle(config.encoder)
+    precision = precision_run(bundle, config.precision, config.engine)
     engine = open_engine(
         bundle,
         config.precision,
@@ -84,6 +85,7 @@ def run_engine_bench(config: EngineBenchConfig) -> dict[str, Any]:
     checked = time.perf_counter()
     return {
         "config": json.loads(json.dumps(asdict(config), default=str)),
+        "precision": precision,
         "encoder_sha256": bundle.encoder_sha256,
         "input": [bundle.input_height, bundle.input_width, 3],
         "open_ms": (opened - started) * 1e3,
@@ -97,7 +99,7 @@ def engine_bench_report(results: dict[str, Any]) -> str:
     """The results as lines that read like trtexec's summary."""
     config = results["config"]
     lines = [
-        f"{config['engine']}, {config['precision']}, {results['encoder_sha256'][:12]}: opened in "
+        f"{config['engine']}, {results['precision']}, {results['encoder_sha256'][:12]}: opened in "
         f"{results['open_ms']:.0f} ms, golden check {results['golden_check_ms']:.0f} ms, worst "
         f"cosine {results['golden_cosine_min']:.6f}"
     ]

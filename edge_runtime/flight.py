@@ -26,7 +26,7 @@ from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import BundleError, ConfigError, SourceError, TelemetryError
 from edge_runtime.contract.fix import Fix
 from edge_runtime.contract.region_map import load_region_map
-from edge_runtime.engines import open_engine
+from edge_runtime.engines import open_engine, precision_run
 from edge_runtime.engines.golden_check import golden_fault
 from edge_runtime.engines.tensorrt_config import TensorRtConfig
 from edge_runtime.flight_camera import CameraConfig, open_flight_camera
@@ -72,7 +72,7 @@ class FlightConfig:
     telemetry_offset_s: float = 0.0
     """Added to a video's time to find its telemetry."""
     precision: str = "fp32"
-    """Which of the encoder's graphs to run: fp32, fp16, int8 (for TensorRT) or int8-cpu."""
+    """Graph of the encoder to run: fp32, fp16, int8 or int8-cpu; on a processor int8 runs int8-cpu."""
     engine: str = "onnxruntime"
     """Inference engine: onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt."""
     require_signed: Path | None = None
@@ -149,6 +149,7 @@ def fly(config: FlightConfig, service: ServiceNotifier | None = None) -> FlightR
     truth = None if config.truth is None else read_truth(config.truth)
     flight_camera = open_flight_camera(config.telemetry, config.camera, config.telemetry_offset_s)
     source = open_source(config.frames, config.every_s)
+    precision = precision_run(bundle, config.precision, config.engine)
     engine = open_engine(
         bundle,
         config.precision,
@@ -157,7 +158,7 @@ def fly(config: FlightConfig, service: ServiceNotifier | None = None) -> FlightR
         config.tensorrt,
         golden_check=not config.unsafe_engine,
     )
-    engine_fault = golden_fault(engine, bundle, config.precision) if config.unsafe_engine else ""
+    engine_fault = golden_fault(engine, bundle, precision) if config.unsafe_engine else ""
     if engine_fault:
         logger.warning("the engine is unsafe and flown nevertheless: %s", engine_fault)
     localiser: Localiser | None = None
@@ -230,6 +231,7 @@ def fly(config: FlightConfig, service: ServiceNotifier | None = None) -> FlightR
         (staging / SUMMARY_NAME).write_text(summary, encoding="utf-8")
         body = {
             "encoder_sha256": bundle.encoder_sha256,
+            "precision": precision,
             "map_manifest_sha256": sha256_of_file(config.map / MANIFEST_NAME),
             "telemetry_sha256": sha256_of_file(config.telemetry),
             "config": json.loads(json.dumps(asdict(config), default=str)),

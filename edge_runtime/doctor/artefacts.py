@@ -28,7 +28,7 @@ def check_bundle(folder: Path | None) -> Finding:
         return fail(name, _one_line(error), "copy or export the bundle again")
     what = (
         f"{folder}: {bundle.backbone}, {bundle.input_width} px, {', '.join(bundle.precisions)}; "
-        f"{milliseconds:.0f} ms a picture by onnxruntime"
+        f"{milliseconds:.0f} ms a picture by onnxruntime in fp32"
     )
     if fault:
         advice = "onnxruntime computes wrongly here: pip install another version of it"

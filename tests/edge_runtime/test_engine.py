@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge_runtime.contract.encoder_bundle import (
+    GOLDEN_FILE,
     GRAPH_FILES,
     EncoderBundle,
     load_encoder_bundle,
 )
 from edge_runtime.contract.errors import BundleError, EngineError
-from edge_runtime.engines import Engine, open_engine
+from edge_runtime.engines import Engine, open_engine, precision_run
 from tests.small_map import rewrite_manifest, seal_again
 
 GRAPH = GRAPH_FILES["fp32"]
@@ -110,6 +112,59 @@ def test_a_graph_of_garbage_is_refused(own_encoder: Path) -> None:
 def test_a_precision_that_was_not_exported_is_refused(bundle: EncoderBundle) -> None:
     with pytest.raises(BundleError, match="export it again with that precision"):
         open_engine(bundle, precision="fp16")
+
+
+@pytest.fixture
+def eight_bits(own_encoder: Path) -> Path:
+    """A bundle whose graph int8-cpu works, and whose int8 is none that could be opened."""
+    shutil.copy(own_encoder / GRAPH, own_encoder / GRAPH_FILES["int8-cpu"])
+    (own_encoder / GRAPH_FILES["int8"]).write_bytes(b"for TensorRT")
+    seal_again(own_encoder)
+    return own_encoder
+
+
+def test_on_the_processor_int8_is_the_graph_that_is_fast_there(
+    eight_bits: Path, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = open_engine(eight_bits, "int8", threads=1)
+    pictures = random_pictures(3)
+    np.testing.assert_array_equal(opened.encode(pictures), engine.encode(pictures))
+    assert "int8-cpu stands for int8 on the processor" in caplog.text
+
+
+def test_without_that_graph_int8_is_itself(eight_bits: Path) -> None:
+    (eight_bits / GRAPH_FILES["int8-cpu"]).unlink()
+    seal_again(eight_bits)
+    with pytest.raises(EngineError, match=r"encoder\.int8\.onnx cannot be loaded"):
+        open_engine(eight_bits, "int8")
+
+
+def test_it_must_reach_what_was_measured_of_the_graph_that_runs(eight_bits: Path) -> None:
+    def measured(int8: float, int8_cpu: float) -> EncoderBundle:
+        figures = {"int8": {"cosine_min": int8}, "int8-cpu": {"cosine_min": int8_cpu}}
+        rewrite_manifest(eight_bits, verification=figures)
+        return load_encoder_bundle(eight_bits)
+
+    with np.load(eight_bits / GOLDEN_FILE) as golden:
+        images, descriptors = golden["images"], golden["descriptors"]
+    # Stored descriptors turned so far that a cosine of 0.98 to what the graph computes is left.
+    aside = np.roll(descriptors, 1, axis=1)
+    aside -= np.sum(aside * descriptors, axis=1, keepdims=True) * descriptors
+    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+    stored = 0.98 * descriptors + np.sqrt(1.0 - 0.98**2) * aside
+    np.savez(eight_bits / GOLDEN_FILE, images=images, descriptors=stored.astype(np.float32))
+    seal_again(eight_bits)
+    open_engine(measured(int8=1.0, int8_cpu=0.98), "int8", threads=1)
+    with pytest.raises(EngineError, match=r"its int8-cpu descriptors .* cosine of 0\.98"):
+        open_engine(measured(int8=0.98, int8_cpu=1.0), "int8", threads=1)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"])
+def test_on_a_gpu_every_precision_is_its_own(eight_bits: Path, backend: str) -> None:
+    bundle = load_encoder_bundle(eight_bits)
+    assert [precision_run(bundle, name, backend) for name in bundle.precisions] == [
+        *bundle.precisions
+    ]
 
 
 def test_an_unknown_backend_names_the_choices(bundle: EncoderBundle) -> None:

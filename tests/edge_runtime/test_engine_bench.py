@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from edge_runtime import engine_bench
 from edge_runtime.cli import main
-from edge_runtime.contract.encoder_bundle import EncoderBundle
+from edge_runtime.contract.encoder_bundle import GRAPH_FILES, EncoderBundle
 from edge_runtime.engine_bench import (
     EngineBenchConfig,
     engine_bench_report,
@@ -20,6 +21,7 @@ from edge_runtime.engine_bench import (
 )
 from edge_runtime.engines import Engine, open_engine
 from edge_runtime.engines.exchange import STAGES
+from tests.small_map import seal_again
 
 FEW = ("--warm-up=1", "--iterations=10", "--threads=1")
 
@@ -42,6 +44,22 @@ def test_each_batch_size_is_measured(encoder_folder: Path, tmp_path: Path, capsy
     assert results["golden_cosine_min"] > 0.9999
     assert "percentile(99%) = " in printed
     assert "batch 8, 10 iterations" in printed
+
+
+def test_the_precision_that_really_runs_is_told(
+    encoder_folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    folder = Path(shutil.copytree(encoder_folder, tmp_path / "own.encoder"))
+    for precision in ("int8", "int8-cpu"):
+        shutil.copy(folder / GRAPH_FILES["fp32"], folder / GRAPH_FILES[precision])
+    seal_again(folder)
+    path = tmp_path / "bench.json"
+    arguments = ["bench", "--encoder", str(folder), "--precision=int8", *FEW]
+    assert main([*arguments, "--json", str(path)]) == 0
+    assert capsys.readouterr().out.startswith("onnxruntime, int8-cpu, ")
+    results = json.loads(path.read_text())
+    assert results["precision"] == "int8-cpu"
+    assert results["config"]["precision"] == "int8"
 
 
 def test_an_engine_on_a_device_tells_where_its_time_goes(

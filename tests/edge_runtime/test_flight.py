@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from edge_runtime import flight as flight_module
-from edge_runtime.contract.encoder_bundle import GOLDEN_FILE
+from edge_runtime.contract.artefact import MANIFEST_NAME
+from edge_runtime.contract.encoder_bundle import GOLDEN_FILE, GRAPH_FILES
 from edge_runtime.contract.errors import (
     ConfigError,
     EngineError,
@@ -410,3 +411,13 @@ def test_a_sound_engine_leaves_no_word_of_it(tmp_path, config_of):
     config = config_of(*three_frames(tmp_path), unsafe_engine=True)
     fly(config)
     assert [fix.engine_fault for fix in read_fixes(config.output)] == ["", "", ""]
+
+
+def test_a_flight_records_the_precision_that_really_ran(tmp_path, config_of, own_encoder):
+    for precision in ("int8", "int8-cpu"):
+        shutil.copy(own_encoder / GRAPH_FILES["fp32"], own_encoder / GRAPH_FILES[precision])
+    seal_again(own_encoder)
+    config = config_of(*three_frames(tmp_path), encoder=own_encoder, precision="int8")
+    fly(config)
+    manifest = json.loads((config.output / MANIFEST_NAME).read_text())
+    assert (manifest["precision"], manifest["config"]["precision"]) == ("int8-cpu", "int8")

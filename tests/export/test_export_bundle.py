@@ -18,6 +18,7 @@ from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.engines import open_engine
+from edge_runtime.engines.onnx_runtime import OnnxRuntimeEngine
 from tests.edge_runtime.nvidia.rtx import build_with_rtx
 
 
@@ -54,7 +55,7 @@ def test_engines_give_unit_length_at_any_batch_size(
     bundle: EncoderBundle, precision: str, count: int
 ) -> None:
     images = generate_images(count, bundle.input_height, bundle.input_width, seed=9)
-    descriptors = open_engine(bundle, precision, threads=1).encode(images)
+    descriptors = OnnxRuntimeEngine(bundle, precision, threads=1).encode(images)
     assert descriptors.shape == (count, bundle.descriptor_size)
     assert descriptors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(descriptors, axis=1), 1.0, atol=1e-5)
@@ -74,7 +75,7 @@ def test_engines_agree_with_torch_on_pictures_that_the_export_never_saw(
     assert np.sum(half * expected, axis=1).min() > 0.999
     assert not np.array_equal(half, full)
     for precision in ("int8", "int8-cpu"):
-        coarse = open_engine(bundle, precision, threads=1).encode(images)
+        coarse = OnnxRuntimeEngine(bundle, precision, threads=1).encode(images)
         assert np.sum(coarse * expected, axis=1).mean() > 0.99, precision
 
 
@@ -104,7 +105,7 @@ def test_the_least_cosine_is_about_the_golden_pictures_too(bundle: EncoderBundle
     """Engines on the drone compare what they compute of those with what was reached here."""
     images, expected = bundle.golden()
     for precision in bundle.precisions:
-        found = open_engine(bundle, precision, threads=1).encode(images)
+        found = OnnxRuntimeEngine(bundle, precision, threads=1).encode(images)
         worst = np.sum(found * expected, axis=1).min()
         assert bundle.manifest["verification"][precision]["cosine_min"] <= worst + 1e-6
 
