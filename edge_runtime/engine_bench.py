@@ -42,7 +42,7 @@ class EngineBenchConfig:
     engine: str = "onnxruntime"
     """Inference engine: onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt."""
     precision: str = "fp32"
-    """Graph of the encoder to run: fp32, fp16, int8 or int8-cpu; on a processor int8 runs int8-cpu."""
+    """Graph to run: fp32, fp16, int8 or int8-cpu; on a processor int8 runs int8-cpu."""
     batch: tuple[int, ...] = (1,)
     """Pictures at a time; several sizes one after another."""
     threads: int = 0

@@ -72,7 +72,7 @@ class FlightConfig:
     telemetry_offset_s: float = 0.0
     """Added to a video's time to find its telemetry."""
     precision: str = "fp32"
-    """Graph of the encoder to run: fp32, fp16, int8 or int8-cpu; on a processor int8 runs int8-cpu."""
+    """Graph to run: fp32, fp16, int8 or int8-cpu; on a processor int8 runs int8-cpu."""
     engine: str = "onnxruntime"
     """Inference engine: onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt or tensorrt."""
     require_signed: Path | None = None
