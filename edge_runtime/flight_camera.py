@@ -94,7 +94,8 @@ def _focal_px_per_width(path: Path, telemetry: TelemetryLog, config: CameraConfi
     camera_file = path.parent / CAMERA_FILE_NAME
     equivalent_mm = config.focal_length_35mm
     if equivalent_mm is None and camera_file.is_file():
-        return _read_camera_file(camera_file)
+        camera = read_camera_file(camera_file)
+        return camera.focal_px / camera.width
     if equivalent_mm is None:
         equivalent_mm = telemetry.focal_length_35mm
     if equivalent_mm is None:
@@ -105,10 +106,15 @@ def _focal_px_per_width(path: Path, telemetry: TelemetryLog, config: CameraConfi
     return PinholeCamera.from_equivalent_focal_length(1, 1, equivalent_mm).focal_px
 
 
-def _read_camera_file(path: Path) -> float:
+def read_camera_file(path: Path) -> PinholeCamera:
+    """The camera that a YAML file describes by image_width, image_height and focal_px.
+
+    Raises:
+        ConfigError: If it does not.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        camera = PinholeCamera(
+        return PinholeCamera(
             int(values["image_width"]), int(values["image_height"]), float(values["focal_px"])
         )
     except (
@@ -123,4 +129,3 @@ def _read_camera_file(path: Path) -> float:
         raise ConfigError(
             f"{path} needs image_width, image_height and focal_px: {' '.join(str(error).split())}"
         ) from error
-    return camera.focal_px / camera.width
