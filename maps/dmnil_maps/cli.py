@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from types import FrameType
 
 from dmnil_maps.commands.build import build
+from dmnil_maps.commands.cut import cut
 from dmnil_maps.commands.info import info
+from dmnil_maps.commands.merge import merge
 from dmnil_maps.commands.sample import sample
 from dmnil_maps.commands.sign import keygen, sign
 from dmnil_maps.commands.verify import verify
@@ -21,6 +23,8 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "build": build,
     "info": info,
     "verify": verify,
+    "cut": cut,
+    "merge": merge,
     "keygen": keygen,
     "sign": sign,
     "sample": sample,
