@@ -1,19 +1,20 @@
 """A float32 graph with explicit 8-bit rounding, as strongly typed engines take it.
 
-Every quantised layer's input and weights pass through a pair QuantizeLinear, DequantizeLinear with
-signed values and zero points of 0; an engine that sees such a layer computes it in 8 bits. Weights
-stay float32 in the file in front of their pair: not every TensorRT 10 reads 8-bit constants.
+Every quantised layer's input passes through a pair QuantizeLinear, DequantizeLinear with signed
+values and a zero point of 0; its weights are 8-bit constants in front of a DequantizeLinear. An
+engine that sees such a layer computes it in 8 bits.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
 from dmnil_export.precision.calibration import Calibration
 from dmnil_export.precision.layers import constants_of, quantisable_layers
-from dmnil_export.precision.rounding import FloatArray, weight_scales
+from dmnil_export.precision.rounding import FloatArray, weight_codes, weight_scales
 
 
 def quantised_graph(model: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
@@ -22,23 +23,24 @@ def quantised_graph(model: onnx.ModelProto, calibration: Calibration) -> onnx.Mo
     layers = {e.name: e for e in quantisable_layers(model) if e.name not in calibration.in_float}
     quantised = with_corrected_biases(model, calibration)
     graph = quantised.graph
-    nodes: list[onnx.NodeProto] = []
-    pairs: dict[str, str] = {}
+    rewriting = _Rewriting()
+    rounded: dict[str, str] = {}
     for node in graph.node:
         layer = layers.get(node.name)
         if layer is not None:
-            if layer.given not in pairs:
-                scale = np.array(calibration.scales[layer.given], np.float32)
-                pairs[layer.given] = _add_pair(graph, nodes, layer.given, scale, None)
-            if layer.weight not in pairs:
-                weights = np.asarray(constants[layer.weight], np.float32)
-                scales = weight_scales(weights, layer.weight_axis)
-                pairs[layer.weight] = _add_pair(
-                    graph, nodes, layer.weight, scales, layer.weight_axis
-                )
-            node.input[0], node.input[1] = pairs[layer.given], pairs[layer.weight]
-        nodes.append(node)
-    rewritten = helper.make_graph(nodes, graph.name, graph.input, graph.output, graph.initializer)
+            given, weight, axis = layer.given, layer.weight, layer.weight_axis
+            if given not in rounded:
+                rounded[given] = rewriting.round(given, np.float32(calibration.scales[given]))
+            if weight not in rounded:
+                weights = np.asarray(constants[weight], np.float32)
+                codes, scales = weight_codes(weights, axis), weight_scales(weights, axis)
+                rounded[weight] = rewriting.hold(weight, codes, scales, axis)
+            node.input[0], node.input[1] = rounded[given], rounded[weight]
+        rewriting.nodes.append(node)
+    read = {name for node in rewriting.nodes for name in node.input}
+    kept = [initializer for initializer in graph.initializer if initializer.name in read]
+    kept += rewriting.initializers
+    rewritten = helper.make_graph(rewriting.nodes, graph.name, graph.input, graph.output, kept)
     graph.CopyFrom(rewritten)
     return quantised
 
@@ -53,26 +55,38 @@ def with_corrected_biases(model: onnx.ModelProto, calibration: Calibration) -> o
     return corrected
 
 
-def _add_pair(
-    graph: onnx.GraphProto,
-    nodes: list[onnx.NodeProto],
-    name: str,
-    scales: FloatArray,
-    axis: int | None,
-) -> str:
-    """Append the pair that rounds a tensor; returns the rounded tensor's name."""
-    scale_name, zero_name = f"{name}.scale", f"{name}.zero_point"
-    zeros = np.zeros(scales.shape, np.int8)
-    graph.initializer.append(numpy_helper.from_array(scales, scale_name))
-    graph.initializer.append(numpy_helper.from_array(zeros, zero_name))
-    codes, returned = f"{name}.codes", f"{name}.rounded"
-    for operator, given, made in (
-        ("QuantizeLinear", name, codes),
-        ("DequantizeLinear", codes, returned),
-    ):
-        node = helper.make_node(operator, [given, scale_name, zero_name], [made])
-        node.name = f"{name}.{operator}"
-        if axis is not None:
-            node.attribute.append(helper.make_attribute("axis", axis))
-        nodes.append(node)
-    return returned
+class _Rewriting:
+    """Nodes and constants of the new graph, in order."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def round(self, name: str, scale: np.float32) -> str:
+        """Append the pair that rounds an activation; returns the rounded one's name."""
+        codes = f"{name}.codes"
+        parameters = self._parameters(name, np.array(scale))
+        self._append("QuantizeLinear", name, [name, *parameters], codes)
+        return self._append("DequantizeLinear", name, [codes, *parameters], f"{name}.rounded")
+
+    def hold(self, name: str, codes: npt.NDArray[np.int8], scales: FloatArray, axis: int) -> str:
+        """Append weights as 8-bit constants; returns the name of what they stand for."""
+        inputs = [self._constant(f"{name}.codes", codes), *self._parameters(name, scales)]
+        returned = self._append("DequantizeLinear", name, inputs, f"{name}.rounded")
+        self.nodes[-1].attribute.append(helper.make_attribute("axis", axis))
+        return returned
+
+    def _parameters(self, name: str, scales: FloatArray) -> tuple[str, str]:
+        zeros = np.zeros(scales.shape, np.int8)
+        return (
+            self._constant(f"{name}.scale", scales),
+            self._constant(f"{name}.zero_point", zeros),
+        )
+
+    def _constant(self, name: str, values: npt.NDArray[np.float32] | npt.NDArray[np.int8]) -> str:
+        self.initializers.append(numpy_helper.from_array(values, name))
+        return name
+
+    def _append(self, operator: str, name: str, inputs: list[str], output: str) -> str:
+        self.nodes.append(helper.make_node(operator, inputs, [output], f"{name}.{operator}"))
+        return output

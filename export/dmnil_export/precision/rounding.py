@@ -16,9 +16,7 @@ _SMALLEST_RANGE = 1e-6
 
 def rounded(values: FloatArray, scale: FloatArray | float) -> FloatArray:
     """Values as 8 bits hold them: -128 to 127 times the scale."""
-    codes = np.asarray(values / scale, np.float32)
-    np.rint(codes, out=codes)  # in place: the largest maps of a network take gigabytes
-    np.clip(codes, -LARGEST_CODE - 1, LARGEST_CODE, out=codes)
+    codes = _codes(values, scale)
     codes *= scale
     return codes
 
@@ -50,6 +48,23 @@ def weight_scales(weights: FloatArray, channel_axis: int) -> FloatArray:
 
 def rounded_weights(weights: FloatArray, channel_axis: int) -> FloatArray:
     """Weights as 8 bits hold them, each output channel by its own scale."""
+    return rounded(weights, _scales_beside(weights, channel_axis))
+
+
+def weight_codes(weights: FloatArray, channel_axis: int) -> npt.NDArray[np.int8]:
+    """The 8 bits themselves: times the scales they are the rounded weights."""
+    return _codes(weights, _scales_beside(weights, channel_axis)).astype(np.int8)
+
+
+def _scales_beside(weights: FloatArray, channel_axis: int) -> FloatArray:
     shape = [1] * weights.ndim
     shape[channel_axis] = -1
-    return rounded(weights, weight_scales(weights, channel_axis).reshape(shape))
+    return weight_scales(weights, channel_axis).reshape(shape)
+
+
+def _codes(values: FloatArray, scale: FloatArray | float) -> FloatArray:
+    """Whole numbers from -128 to 127, in the rounding of ONNX's QuantizeLinear."""
+    codes = np.asarray(values / scale, np.float32)
+    np.rint(codes, out=codes)  # in place: the largest maps of a network take gigabytes
+    np.clip(codes, -LARGEST_CODE - 1, LARGEST_CODE, out=codes)
+    return codes
