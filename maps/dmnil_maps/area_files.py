@@ -194,7 +194,8 @@ def _along_geodesics(degrees: npt.NDArray[np.float64], name: str) -> BaseGeometr
     for start, end in pairwise(degrees):
         _, _, length_m = _WGS84.inv(*start, *end)
         pieces = math.ceil(length_m / _LONGEST_LEG_M)
-        between = _WGS84.npts(start[0], start[1], end[0], end[1], max(0, pieces - 1))
+        # PROJ refuses to place none.
+        between = _WGS84.npts(start[0], start[1], end[0], end[1], pieces - 1) if pieces > 1 else []
         points += [np.reshape(between, (-1, 2)), end[None]]
     return shapely.LineString(_run_on(np.concatenate(points)))
 
