@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,26 +11,27 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.warp
-from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
-from rasterio.io import DatasetReader
-from rasterio.transform import Affine, xy
+from rasterio.transform import xy
 
-from dmnil_maps.tile_folder import tile_folder_mosaic
-from edge_runtime.contract.errors import MapError
+from dmnil_maps.sources.damage import Damage
+from dmnil_maps.sources.find import layers_of
+from dmnil_maps.sources.formats import READING_OPTIONS
+from dmnil_maps.sources.georeference import crs_named, name_of
+from dmnil_maps.sources.layer import Layer, OpenLayers
+from dmnil_maps.sources.reading_errors import READING_ERRORS, one_line
+from dmnil_maps.sources.stretch import agreed_stretches, depth_of
+from dmnil_maps.sources.warp import LayerWarper, Window
+from edge_runtime.contract.errors import ConfigError, MapError
 from edge_runtime.contract.geodesy import LocalFrame
 
 ORIGIN_DECIMALS = 6
 """The frame's origin is rounded to 1e-6 degrees (0.1 m)."""
-WARP_TOLERANCE_PX = 0.01
-BLOCK_CACHE_MIB = 256
 _POINTS_PER_EDGE = 41
-_PERCENTILES = (2.0, 98.0)
-_SAMPLE_PX = 1024
-_LONGEST_MESSAGE = 200
-_COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+_NAMED_SYSTEMS = 4
+_WGS84 = CRS.from_epsg(4326)
+
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,27 @@ class Picture:
 
 
 class Imagery:
-    """An open raster with its frame: origin at the raster's centre, true ground metres."""
+    """Open rasters with one frame, whose origin is at their centre: true ground metres.
 
-    def __init__(self, dataset: DatasetReader, name: str) -> None:
-        self._dataset = dataset
-        self._name = name
-        self._colour_bands, self._alpha_band = _choose_bands(dataset, name)
-        self.coordinate_reference_system = _name_of(dataset.crs)
+    Several threads may read at a time.
+    """
+
+    def __init__(self, layers: Sequence[Layer], opened: OpenLayers) -> None:
+        self._layers = tuple(layers)
+        self._opened = opened
+        names = sorted({name_of(layer.crs) for layer in layers})
+        more = ["..."] if len(names) > _NAMED_SYSTEMS else []
+        self.coordinate_reference_system = ", ".join(names[:_NAMED_SYSTEMS] + more)
         self.frame = self._frame_at_centre()
         self._crs = CRS.from_string(self.frame.proj_string)
-        self.ground_sample_distance_m = self._ground_sample_distance_m()
-        self.bounds = self._bounds()
-        self._stretch = self._percentiles() if dataset.dtypes[0] != "uint8" else None
+        self._steps_m = self._ground_sample_distances_m()
+        self.ground_sample_distance_m = float(self._steps_m.min())
+        self._boxes = self._boxes_in(self._crs)
+        (west, south), (east, north) = self._boxes[:, 0].min(axis=0), self._boxes[:, 1].max(axis=0)
+        self.bounds = LocalBounds(float(west), float(south), float(east), float(north))
+        self._stretches = agreed_stretches(self._layers, opened)
+        self.damage = Damage(self._layers)
+        self._warper = LayerWarper(self._crs, self.damage)
 
     def read(
         self,
@@ -83,170 +92,164 @@ class Imagery:
         metres_per_pixel: tuple[float, float],
         width: int,
         height: int,
+        overviews: bool = False,
     ) -> Picture:
-        """Warp a window of the frame; only the source's blocks under it are read.
+        """Warp a window of the frame; only the sources' blocks under it are read.
+
+        Where several sources have imagery, the first one shows. Blocks that cannot be read are
+        named in a warning, counted in `damage`, and are ground without imagery.
 
         Args:
             west_m: The window's west edge, not a pixel's centre; likewise north_m.
             metres_per_pixel: Pixel size in east and in north direction.
+            overviews: Take the sources' own overviews where they are fine enough: much faster for
+                a view of the whole, and as good as whoever made them.
 
         Raises:
-            MapError: If the source cannot be read there.
+            MapError: If a source cannot be read there, or too much of it is damaged.
         """
-        coarser = max(metres_per_pixel) >= self.ground_sample_distance_m
-        east_step, north_step = metres_per_pixel
-        # rasterio 1.4 mixes bands up unless they are the first ones in order, so warp those.
-        last_band = max(self._colour_bands)
-        bands = np.zeros((last_band + 1, height, width), self._dataset.dtypes[0])
-        try:
-            # Unlike a WarpedVRT, which warps by small blocks, this reads the source only once.
-            rasterio.warp.reproject(
-                rasterio.band(self._dataset, list(range(1, last_band + 1))),
-                bands,
-                src_alpha=self._alpha_band or 0,
-                dst_crs=self._crs,
-                dst_transform=Affine(east_step, 0.0, west_m, 0.0, -north_step, north_m),
-                dst_alpha=last_band + 1,
-                init_dest_nodata=False,
-                resampling=Resampling.average if coarser else Resampling.bilinear,
-                tolerance=WARP_TOLERANCE_PX,
-            )
-        except (RasterioError, CPLE_BaseError) as error:
-            raise MapError(f"{self._name} cannot be read: {_one_line(error)}") from error
-        rgb = np.stack([bands[number - 1] for number in self._colour_bands], axis=-1)
-        return Picture(self._to_8_bit(rgb), bands[-1] > 0)
+        window = Window(west_m, north_m, metres_per_pixel, width, height)
+        rgb = np.zeros((height, width, 3), np.uint8)
+        covered = np.zeros((height, width), np.bool_)
+        for number in self._under(window):
+            if covered.all():
+                break
+            values, has_data = self._read_layer(int(number), window, overviews)
+            # Also at the first layer: what a warp leaves beside the data is not imagery.
+            fresh = has_data & ~covered
+            stretch = self._stretches.get(depth_of(self._layers[number]))
+            fresh_values = values[fresh]
+            rgb[fresh] = fresh_values if stretch is None else stretch.to_8_bit(fresh_values)
+            covered |= has_data
+        return Picture(rgb, covered)
 
-    def _to_8_bit(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-        if self._stretch is None:
-            return values.astype(np.uint8, copy=False)
-        low, high = self._stretch
-        scaled = (values.astype(np.float32) - low) * (255.0 / (high - low))
-        return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0.0, 255.0)), np.uint8)
+    def check_damage(self) -> None:
+        """Refuse the imagery if more than 1 % of what was read of it is damaged.
 
-    def _percentiles(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        shape = (3, min(self._dataset.height, _SAMPLE_PX), min(self._dataset.width, _SAMPLE_PX))
-        try:
-            sample = self._dataset.read(list(self._colour_bands), out_shape=shape, masked=True)
-        except (RasterioError, CPLE_BaseError) as error:
-            raise MapError(f"{self._name} cannot be read: {_one_line(error)}") from error
-        limits = []
-        for band in sample:
-            values = band.compressed()
-            values = values[np.isfinite(values)]
-            low, high = np.percentile(values, _PERCENTILES) if values.size else (0.0, 1.0)
-            limits.append((low, max(high, low + 1e-6 * max(1.0, abs(low)))))
-        low_high = np.asarray(limits, np.float32)
-        return low_high[:, 0], low_high[:, 1]
+        Raises:
+            MapError: If it is.
+        """
+        self.damage.check()
+
+    def _read_layer(
+        self, number: int, window: Window, overviews: bool
+    ) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_]]:
+        layer, step_m = self._layers[number], self._steps_m[number]
+        ratio = max(window.metres_per_pixel) / step_m
+        fitting = [n for n, coarser in enumerate(layer.overviews) if coarser <= ratio]
+        if overviews and fitting:
+            overview = max(fitting, key=lambda n: layer.overviews[n])
+            try:
+                with self._opened.borrow(layer, overview) as dataset:
+                    return self._warper.warp(dataset, layer, window, ratio >= 1, note=False)
+            except MapError:
+                pass  # at full resolution, damage is known block by block
+        with self._opened.borrow(layer) as dataset:
+            return self._warper.warp(dataset, layer, window, ratio >= 1)
+
+    def _under(self, window: Window) -> npt.NDArray[np.int64]:
+        """Numbers of the layers whose boxes meet the window, the first ones on top."""
+        east_step, north_step = window.metres_per_pixel
+        margin = self._steps_m[:, None]
+        low = self._boxes[:, 0] - margin
+        high = self._boxes[:, 1] + margin
+        east_m = window.west_m + window.width * east_step
+        south_m = window.north_m - window.height * north_step
+        meets = (low < (east_m, window.north_m)).all(axis=1)
+        meets &= (high > (window.west_m, south_m)).all(axis=1)
+        return np.flatnonzero(meets)
 
     def _frame_at_centre(self) -> LocalFrame:
-        centre = np.array([[self._dataset.width / 2, self._dataset.height / 2]])
-        longitude, latitude = self._project_pixels(centre, CRS.from_epsg(4326))[0]
+        first = self._layers[0]
+        middle = np.array([[first.width / 2, first.height / 2]])
+        longitude, latitude = self._project(first, middle, _WGS84)[0]
+        if len(self._layers) > 1:
+            provisional = LocalFrame(float(latitude), float(longitude))
+            boxes = self._boxes_in(CRS.from_string(provisional.proj_string))
+            centre = (boxes[:, 0].min(axis=0) + boxes[:, 1].max(axis=0)) / 2
+            latitude, longitude = provisional.to_geodetic(centre)
         return LocalFrame(
             round(float(latitude), ORIGIN_DECIMALS), round(float(longitude), ORIGIN_DECIMALS)
         )
 
-    def _ground_sample_distance_m(self) -> float:
-        column, row = self._dataset.width / 2, self._dataset.height / 2
-        corners = [(column, row), (column + 1, row), (column, row + 1)]
-        origin, right, down = self._project_pixels(np.array(corners), self._crs)
-        (a, b), (c, d) = right - origin, down - origin
-        return float(np.sqrt(abs(a * d - b * c)))
+    def _ground_sample_distances_m(self) -> FloatArray:
+        steps = []
+        for layer in self._layers:
+            column, row = layer.width / 2, layer.height / 2
+            corners = [(column, row), (column + 1, row), (column, row + 1)]
+            origin, right, down = self._project(layer, np.array(corners), self._crs)
+            (a, b), (c, d) = right - origin, down - origin
+            steps.append(np.sqrt(abs(a * d - b * c)))
+        return np.array(steps, np.float64)
 
-    def _bounds(self) -> LocalBounds:
+    def _boxes_in(self, crs: CRS) -> FloatArray:
+        """South-west and north-east corners (L, 2, 2) of the boxes around the layers."""
         along = np.linspace(0.0, 1.0, _POINTS_PER_EDGE)
         start, end = np.zeros_like(along), np.ones_like(along)
         edges = np.stack(
             [
-                np.concatenate([along, along, start, end]) * self._dataset.width,
-                np.concatenate([start, end, along, along]) * self._dataset.height,
+                np.concatenate([along, along, start, end]),
+                np.concatenate([start, end, along, along]),
             ],
             axis=-1,
         )
-        ring = self._project_pixels(edges, self._crs)
-        (west, south), (east, north) = ring.min(axis=0), ring.max(axis=0)
-        return LocalBounds(float(west), float(south), float(east), float(north))
+        boxes = []
+        for layer in self._layers:
+            ring = self._project(layer, edges * (layer.width, layer.height), crs)
+            boxes.append([ring.min(axis=0), ring.max(axis=0)])
+        return np.array(boxes, np.float64)
 
-    def _project_pixels(self, pixels: npt.NDArray[np.float64], crs: CRS) -> npt.NDArray[np.float64]:
-        """Positions (N, 2) in a reference system of the raster's own (column, row) (N, 2)."""
-        places = xy(self._dataset.transform, pixels[:, 1], pixels[:, 0], offset="ul")
+    def _project(self, layer: Layer, pixels: FloatArray, crs: CRS) -> FloatArray:
+        """Positions (N, 2) in a reference system of a layer's own (column, row) (N, 2)."""
+        places = xy(layer.transform, pixels[:, 1], pixels[:, 0], offset="ul")
         try:
-            x, y = rasterio.warp.transform(self._dataset.crs, crs, *places)
-        except (RasterioError, CPLE_BaseError) as error:
-            raise self._beyond_frame(_one_line(error)) from error
+            x, y = rasterio.warp.transform(layer.crs, crs, *places)
+        except READING_ERRORS as error:
+            raise _beyond_frame(layer, one_line(error)) from error
         projected = np.stack([np.asarray(x, np.float64), np.asarray(y, np.float64)], axis=-1)
         if not np.isfinite(projected).all():
-            raise self._beyond_frame("it lies on the far side of the globe")
+            raise _beyond_frame(layer, "it lies on the far side of the globe")
         return projected
 
-    def _beyond_frame(self, reason: str) -> MapError:
-        return MapError(
-            f"{self._name} does not convert from {self.coordinate_reference_system} into one "
-            f"map's frame ({reason}): cut it to a region, or check its georeference"
-        )
+
+def _beyond_frame(layer: Layer, reason: str) -> MapError:
+    return MapError(
+        f"{layer.name} does not convert from {name_of(layer.crs)} into one map's frame "
+        f"({reason}): cut it to a region, or check its georeference"
+    )
 
 
 @contextmanager
-def open_imagery(path: Path, zoom: int | None = None) -> Iterator[Imagery]:
-    """Open a GeoTIFF, or a folder of XYZ tiles.
+def open_imagery(
+    sources: Path | Sequence[Path],
+    zoom: int | None = None,
+    crs: str | None = None,
+    tms: bool | None = None,
+) -> Iterator[Imagery]:
+    """Open imagery of one or several sources; the first one shows where several have data.
 
     Args:
-        zoom: Zoom level of a tile folder; the highest present when None.
+        sources: Raster files (GeoTIFF, VRT, MBTiles, pictures with world files, ...), folders of
+            tiles (zoom/x/y.jpg), folders of rasters, text files that list rasters.
+        zoom: Zoom of tile folders and MBTiles; the highest present when None.
+        crs: Coordinate reference system of files that name none, such as EPSG:32632.
+        tms: Rows of tile folders are counted from the south; found out when None.
 
     Raises:
-        MapError: If there is nothing there, or nothing that knows its place on Earth.
+        ConfigError: If the coordinate reference system is unknown, or no source is named.
+        MapError: If there is nothing there, nothing that knows its place on Earth, or, once the
+            imagery was used, more than 1 % of what was read of it is damaged.
     """
-    if not path.exists():
-        raise MapError(f"{path}: no such file or folder of imagery")
-    source = tile_folder_mosaic(path, zoom) if path.is_dir() else str(path.absolute())
-    if zoom is not None and not path.is_dir():
-        raise MapError(f"{path} is a file: a zoom applies to folders of XYZ tiles only")
-    with rasterio.Env(GDAL_CACHEMAX=BLOCK_CACHE_MIB), _open_dataset(source, path) as dataset:
-        yield Imagery(dataset, str(path))
-
-
-def _open_dataset(source: str, path: Path) -> DatasetReader:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(source)
-    except RasterioIOError as error:
-        raise MapError(f"{path} is not a raster that GDAL can read: {_one_line(error)}") from error
-    if dataset.crs is None or dataset.transform.is_identity:
-        dataset.close()
-        raise MapError(
-            f"{path} has no georeference: add one with gdal_translate -a_srs and -a_ullr, or "
-            "warp it with gdalwarp if it has control points"
-        )
-    return dataset
-
-
-def _choose_bands(dataset: DatasetReader, name: str) -> tuple[tuple[int, int, int], int | None]:
-    """Numbers of the red, green and blue bands, and of the alpha band if there is one."""
-    meanings = list(dataset.colorinterp)
-    if meanings[0] == ColorInterp.palette:
-        raise MapError(f"{name} has a colour table: expand it with gdal_translate -expand rgb")
-    alpha = meanings.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in meanings else None
-    if all(colour in meanings for colour in _COLOURS):
-        red, green, blue = (meanings.index(colour) + 1 for colour in _COLOURS)
-        return (red, green, blue), alpha
-    pictures = [number + 1 for number in range(len(meanings)) if number + 1 != alpha]
-    if not pictures:
-        raise MapError(f"{name} has an alpha band only")
-    if len(pictures) < 3:
-        return (pictures[0], pictures[0], pictures[0]), alpha
-    return (pictures[0], pictures[1], pictures[2]), alpha
-
-
-def _one_line(error: Exception) -> str:
-    """GDAL's own words, which rasterio often hides behind 'see the previous exception'."""
-    cause = error.__cause__ or error
-    words = " ".join(str(cause).split()) or type(error).__name__
-    return words if len(words) <= _LONGEST_MESSAGE else f"{words[:_LONGEST_MESSAGE]}..."
-
-
-def _name_of(crs: CRS) -> str:
-    """EPSG:3857 or the like where there is a code, else PROJ's own notation."""
-    authority = crs.to_authority()
-    return (
-        ":".join(authority) if authority else str(crs.to_proj4()).replace(" +no_defs", "").strip()
-    )
+    paths = [sources] if isinstance(sources, Path) else list(sources)
+    if not paths:
+        raise ConfigError("no imagery is named: give one or more files or folders")
+    system = None if crs is None else crs_named(crs)
+    with rasterio.Env(**READING_OPTIONS):
+        layers = [layer for path in paths for layer in layers_of(path, zoom, system, tms)]
+        opened = OpenLayers()
+        try:
+            imagery = Imagery(layers, opened)
+            yield imagery
+            imagery.check_damage()
+        finally:
+            opened.close()

@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 import pytest
-import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
@@ -65,15 +64,6 @@ def test_a_raster_of_half_the_world(tmp_path):
     assert "cut it to a region" in refuse(path)
 
 
-def test_a_raster_with_a_colour_table(tmp_path):
-    path = write_geotiff(
-        tmp_path / "map.tif", PIXELS[:1], "EPSG:32632", Affine(1, 0, 5e5, 0, -1, 5e6)
-    )
-    with rasterio.open(path, "r+") as raster:
-        raster.write_colormap(1, {90: (10, 20, 30, 255)})
-    assert "-expand rgb" in refuse(path)
-
-
 def test_a_raster_that_is_cut_short(tmp_path):
     path = write_ground(tmp_path / "cut.tif", Ground(), "EPSG:32632")
     content = path.read_bytes()
@@ -113,4 +103,4 @@ def test_a_zoom_that_is_not_there(tmp_path):
 
 def test_a_zoom_of_a_geotiff(tmp_path):
     path = write_ground(tmp_path / "utm.tif", Ground(), "EPSG:32632")
-    assert "folders of XYZ tiles only" in refuse(path, zoom=17)
+    assert "tile folders and MBTiles only" in refuse(path, zoom=17)
