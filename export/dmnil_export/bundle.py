@@ -33,12 +33,14 @@ from edge_runtime.contract.encoder_bundle import (
     GRAPH_FILES,
 )
 from edge_runtime.contract.errors import BundleError, ConfigError
+from edge_runtime.engines.golden_check import FLOOR_COSINE
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS_FILE = "weights.safetensors"
 _EXPORTERS = ("torch", "onnx", "onnxscript")
 _WITHOUT_GATE = ("int8-cpu",)
+_WORST = ("cosine_min", "half_arithmetic_cosine_min")
 
 
 def export_bundle(weights: str, output: Path, config: ExportConfig) -> ExportReport:
@@ -69,7 +71,7 @@ def export_bundle(weights: str, output: Path, config: ExportConfig) -> ExportRep
         write_manifest(folder, BUNDLE_KIND, BUNDLE_SCHEMA_VERSION, body)
         measured = measure_graphs(folder, encoder, graphs.half, pictures, tasks)
         require_thresholds(measured, config.thresholds)
-        notes = _notes_on_calibration(measured, config)
+        notes = _notes_on_calibration(measured, config) + _notes_on_flying(measured)
         if config.rtx_gate:
             notes += _pass_rtx_gate(folder, measured, config)
         body["verification"] = measured
@@ -134,6 +136,16 @@ def _notes_on_calibration(measured: dict[str, Figures], config: ExportConfig) ->
                 f"{config.calibrate}: does the camera see what they show?"
             )
     return notes
+
+
+def _notes_on_flying(measured: dict[str, Figures]) -> list[str]:
+    """What a lowered threshold let pass, and the drone will not."""
+    return [
+        f"warning: {precision} keeps a cosine of {worst:.4f} at worst: the runtime flies no engine "
+        f"that is below {FLOOR_COSINE:g} on the golden pictures, whatever the thresholds"
+        for precision, figures in measured.items()
+        if (worst := min(figures[name] for name in _WORST if name in figures)) < FLOOR_COSINE
+    ]
 
 
 def _pass_rtx_gate(folder: Path, measured: dict[str, Figures], config: ExportConfig) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from dmnil_export import bundle as stage
 from dmnil_export.cli import main
+from dmnil_export.measurement import measure_graphs
+from dmnil_export.verification import Figures
 from dmnil_train.encoder.checkpoint import save_checkpoint
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.convnext import ConvNeXt
@@ -252,6 +256,29 @@ def test_calibration_pictures_of_another_domain_draw_a_warning_with_the_cosine(
     printed = capsys.readouterr().out
     assert "warning: int8 keeps a mean cosine of 0." in printed
     assert f"those of {folder}: does the camera see what they show?" in printed
+
+
+@pytest.mark.parametrize("worst", ["cosine_min", "half_arithmetic_cosine_min"])
+def test_a_threshold_below_what_flies_draws_a_warning(
+    weights: Path,
+    tmp_path: Path,
+    worst: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def coarse(*arguments: Any) -> dict[str, Figures]:
+        measured = measure_graphs(*arguments)
+        measured["fp16"][worst] = 0.9444
+        return measured
+
+    arguments = [str(weights), "-o", str(tmp_path / "x.encoder"), "--fp16"]
+    arguments += ["--thresholds.fp16-min-cosine", "0.9"]
+    warning = "warning: fp16 keeps a cosine of 0.9444 at worst: the runtime flies no engine"
+    assert main(arguments) == 0
+    assert "warning" not in capsys.readouterr().out
+    monkeypatch.setattr(stage, "measure_graphs", coarse)
+    assert main(arguments) == 0
+    assert warning in capsys.readouterr().out
 
 
 def test_another_folder_in_the_outputs_place_is_kept(
