@@ -18,6 +18,7 @@ from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.engines import open_engine
+from edge_runtime.engines.golden_check import least_golden_cosine
 from edge_runtime.engines.onnx_runtime import OnnxRuntimeEngine
 from tests.edge_runtime.nvidia.rtx import build_with_rtx
 
@@ -108,6 +109,18 @@ def test_the_least_cosine_is_about_the_golden_pictures_too(bundle: EncoderBundle
         found = OnnxRuntimeEngine(bundle, precision, threads=1).encode(images)
         worst = np.sum(found * expected, axis=1).min()
         assert bundle.manifest["verification"][precision]["cosine_min"] <= worst + 1e-6
+
+
+def test_a_map_in_the_one_8_bit_graph_serves_a_flight_in_the_other(bundle: EncoderBundle) -> None:
+    """int8 is the one on a workstation's processor and the other on a Jetson."""
+    images, _ = bundle.golden()
+    built, flown = (
+        OnnxRuntimeEngine(bundle, precision, threads=1).encode(images)
+        for precision in ("int8-cpu", "int8")
+    )
+    apart = np.sum(built * flown, axis=1).min()
+    assert apart < 1.0 - 1e-6  # or the two are one
+    assert apart >= max(least_golden_cosine(bundle, name) for name in ("int8", "int8-cpu"))
 
 
 def test_every_other_calibration_picture_is_held_back_for_verification(
