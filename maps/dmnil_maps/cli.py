@@ -14,6 +14,7 @@ from dmnil_maps.commands.info import info
 from dmnil_maps.commands.merge import merge
 from dmnil_maps.commands.sample import sample
 from dmnil_maps.commands.sign import keygen, sign
+from dmnil_maps.commands.store import store
 from dmnil_maps.commands.verify import verify
 from edge_runtime.command_line import Subcommand, run_subcommand
 
@@ -25,6 +26,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "verify": verify,
     "cut": cut,
     "merge": merge,
+    "store": store,
     "keygen": keygen,
     "sign": sign,
     "sample": sample,

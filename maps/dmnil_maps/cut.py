@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_maps.area import GeodeticArea, locate
+from dmnil_maps.area import GeodeticArea, LocalArea, locate
 from dmnil_maps.map_bounds import local_bounds_of
 from dmnil_maps.map_parts import cropped_levels, placed_from, provenance_after, write_parts
 from dmnil_maps.preview_mosaic import write_mosaic
@@ -38,10 +38,20 @@ def cut_map(source: Path, output: Path, area: GeodeticArea) -> CutReport:
         OutputError: If the new map cannot be written.
     """
     region_map = load_region_map(source)
+    bounds = local_bounds_of(region_map.frame, np.asarray(region_map.tiles))
+    return cut_region_map(region_map, output, area.name, locate(area, region_map.frame, bounds))
+
+
+def cut_region_map(
+    region_map: RegionMap, output: Path, area_name: str, area: LocalArea
+) -> CutReport:
+    """`cut_map` of a map that is open, by an area in its frame."""
     tiles = region_map.tiles
     rows = _rows_touching(region_map, area)
     if not rows.size:
-        raise MapError(f"no tile of {source} touches {area.name}, though it lies within the map")
+        raise MapError(
+            f"no tile of {region_map.folder} touches {area_name}, though it lies within the map"
+        )
     levels, kept, chosen = cropped_levels(region_map.levels, np.asarray(tiles[rows]))
     with staged_directory(output, MAP_KIND) as staging:
         preview = write_mosaic(staging, [region_map], local_bounds_of(region_map.frame, chosen))
@@ -52,7 +62,7 @@ def cut_map(source: Path, output: Path, area: GeodeticArea) -> CutReport:
             region_map.descriptor_mean[kept],
             [placed_from(region_map, rows, chosen)],
             preview,
-            provenance_after([region_map], "cut", {"area": area.name}),
+            provenance_after([region_map], "cut", {"area": area_name}),
         )
     left_out = [
         level.footprint_m for number, level in enumerate(region_map.levels) if number not in kept
@@ -60,10 +70,9 @@ def cut_map(source: Path, output: Path, area: GeodeticArea) -> CutReport:
     return CutReport(output, len(rows), len(tiles), tuple(left_out))
 
 
-def _rows_touching(region_map: RegionMap, area: GeodeticArea) -> npt.NDArray[np.intp]:
+def _rows_touching(region_map: RegionMap, area: LocalArea) -> npt.NDArray[np.intp]:
     tiles = np.asarray(region_map.tiles)
-    local = locate(area, region_map.frame, local_bounds_of(region_map.frame, tiles))
     centres = region_map.frame.to_local(tiles["latitude_deg"], tiles["longitude_deg"])
     half_side = tiles["footprint_m"].astype(np.float64)[:, None] / 2
     west_south, east_north = centres - half_side, centres + half_side
-    return np.flatnonzero(local.touches(*west_south.T, *east_north.T))
+    return np.flatnonzero(area.touches(*west_south.T, *east_north.T))

@@ -11,13 +11,22 @@ from dmnil_maps.area import GeodeticArea
 from dmnil_maps.area_files import bounds_area, corridor_area, polygon_area
 from dmnil_maps.commands.printing import print_line
 from dmnil_maps.cut import cut_map
+from dmnil_maps.store_cut import cut_from_store
 from edge_runtime.command_line import Action
 from edge_runtime.contract.errors import ConfigError
 
 
 def cut(parser: ArgumentParser) -> Action:
     """Cut a part out of a region map: bounds, a polygon, or a corridor along a route."""
-    parser.add_argument("map", type=Path, help="region map to cut from; it stays as it is")
+    parser.add_argument(
+        "map", type=Path | None, nargs="?", help="region map to cut from; it stays as it is"
+    )
+    parser.add_argument(
+        "--milvus",
+        type=str | None,
+        help="cut from this store instead of a map: see dmnil-map store",
+    )
+    parser.add_argument("--collection", type=str | None, help="which map of the store")
     parser.add_argument("-o", "--output", type=Path, required=True, help="map to write, NAME.map")
     parser.add_argument(
         "--bounds", type=str | None, help="west,south,east,north in degrees: --bounds=8.5,47,8.6,48"
@@ -31,7 +40,16 @@ def cut(parser: ArgumentParser) -> Action:
     )
 
     def run(options: Any) -> None:
-        report = cut_map(options.map, options.output, _area(options))
+        if (options.map is None) == (options.milvus is None):
+            raise ConfigError("give a map to cut from, or --milvus URI")
+        if options.collection is not None and options.milvus is None:
+            raise ConfigError("--collection goes with --milvus")
+        area = _area(options)
+        report = (
+            cut_map(options.map, options.output, area)
+            if options.milvus is None
+            else cut_from_store(options.milvus, options.collection, options.output, area)
+        )
         left_out = "".join(
             f"; its {footprint_m:g} m level has none there"
             for footprint_m in report.levels_left_out
