@@ -10,6 +10,7 @@ import pytest
 from pyproj import Transformer
 
 from dmnil_maps.raster import open_imagery
+from edge_runtime.contract.errors import MapError
 from tests.maps.conftest import (
     TILE_ZOOM,
     Ground,
@@ -62,11 +63,47 @@ def test_a_missing_tile_is_ground_without_imagery(folder):
     assert picture_of_tile(folder, 5).covered.all()
 
 
-def test_a_broken_tile_is_left_out_with_a_warning(folder, caplog):
+def widen(folder, times=11):
+    """Surround the ground's tiles with copies of one, so that one tile is less than 1 %."""
+    first_x, first_y = (number - times // 2 for number in tiles_of_ground()[4])
+    content = tile_file(folder, 0).read_bytes()
+    for x, y in np.ndindex(times, times):
+        path = folder / str(TILE_ZOOM) / str(first_x + x) / f"{first_y + y}.png"
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            path.write_bytes(content)
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG broken", b"cut"])
+def test_a_broken_tile_is_left_out_named_and_counted(folder, caplog, content):
+    whole = tile_file(folder, 4).read_bytes()
+    tile_file(folder, 4).write_bytes(whole[: len(whole) // 2] if content == b"cut" else content)
+    widen(folder)
+    with caplog.at_level(logging.WARNING), open_imagery(folder) as imagery:
+        bounds = imagery.bounds
+        picture = imagery.read(bounds.west_m, bounds.north_m, (4.0, 4.0), 571, 569)
+        assert imagery.damage.blocks == 1
+        assert imagery.damage.blocks_read == 121
+    assert caplog.text.count(str(tile_file(folder, 4))) == 1
+    assert 0.985 < picture.covered[5:-5, 5:-5].mean() < 0.995
+
+
+def test_more_broken_tiles_than_1_in_100_make_no_map(folder):
     tile_file(folder, 4).write_bytes(b"\x89PNG broken")
-    with caplog.at_level(logging.WARNING):
-        assert not picture_of_tile(folder, 4).covered.any()
-    assert str(tile_file(folder, 4)) in caplog.text
+    with pytest.raises(MapError, match=r"at least 1 of 9 blocks are damaged"):
+        picture_of_tile(folder, 4)
+
+
+def test_broken_tiles_are_a_share_of_those_read_and_not_of_those_there_are(folder):
+    tile_file(folder, 4).write_bytes(b"\x89PNG broken")
+    widen(folder)
+    with pytest.raises(MapError, match=r"1 of \d+ blocks of imagery that were read"):
+        picture_of_tile(folder, 4)
+
+
+def test_an_empty_file_is_a_missing_tile(folder):
+    tile_file(folder, 4).write_bytes(b"")
+    assert not picture_of_tile(folder, 4).covered.any()
 
 
 def test_a_transparent_tile_is_ground_without_imagery(folder):

@@ -10,7 +10,7 @@ from rasterio.crs import CRS
 from dmnil_maps.sources.damage import LARGEST_SHARE
 from dmnil_maps.sources.formats import UnreadableRasterError
 from dmnil_maps.sources.layer import Layer
-from dmnil_maps.sources.raster_file import raster_layer
+from dmnil_maps.sources.raster_file import raster_layers
 from dmnil_maps.sources.tile_folder import is_tile_folder, tile_folder_layers
 from edge_runtime.contract.errors import MapError
 
@@ -56,7 +56,7 @@ def layers_of(
         return _layers_of_files(files, path, zoom, crs)
     if path.suffix.lower() == _LIST_SUFFIX:
         return _layers_of_files(_listed(path), path, zoom, crs)
-    return [raster_layer(path, zoom, crs)]
+    return raster_layers(path, zoom, crs)
 
 
 def _layers_of_files(
@@ -66,7 +66,7 @@ def _layers_of_files(
     unreadable = []
     for file in files:
         try:
-            layers.append(raster_layer(file, zoom, crs))
+            layers.extend(raster_layers(file, zoom, crs))
         except UnreadableRasterError as error:
             unreadable.append(str(error))
             logger.warning("its ground is left out: %s", error)

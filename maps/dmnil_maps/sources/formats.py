@@ -18,6 +18,8 @@ READING_OPTIONS = {
     "GDAL_CACHEMAX": 256,
     # The shortcut for whole pictures passes over a PNG that is cut short.
     "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
+    # GDAL 3.10 loses the errors of the threads in which it reads large parts of a mosaic.
+    "VRT_NUM_THREADS": "1",
     # Sources that name the network are refused before; this is the second lock.
     "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
 }

@@ -19,13 +19,14 @@ from dmnil_maps.sources.formats import (
 )
 from dmnil_maps.sources.georeference import check_place, has_place
 from dmnil_maps.sources.layer import Layer, Opener, choose_bands
+from dmnil_maps.sources.mbtiles import Options, opening_options
 from dmnil_maps.sources.mosaic_policy import check_mosaic
 from dmnil_maps.sources.picture_mosaic import mosaic_xml, placed_picture
 from edge_runtime.contract.errors import MapError
 
 
-def raster_layer(path: Path, zoom: int | None = None, crs: CRS | None = None) -> Layer:
-    """A file as a layer.
+def raster_layers(path: Path, zoom: int | None = None, crs: CRS | None = None) -> list[Layer]:
+    """A file as a layer, or as one either side of 180 degrees.
 
     Args:
         zoom: Zoom level of MBTiles; the highest when None.
@@ -41,9 +42,12 @@ def raster_layer(path: Path, zoom: int | None = None, crs: CRS | None = None) ->
         )
     if driver == MOSAIC_DRIVER:
         check_mosaic(path)
-    options = {}
     if driver == "MBTiles":
-        options = {"BAND_COUNT": 4} | ({} if zoom is None else {"ZOOM_LEVEL": zoom})
+        return [_layer(path, driver, crs, options) for options in opening_options(path, zoom)]
+    return [_layer(path, driver, crs, {})]
+
+
+def _layer(path: Path, driver: str, crs: CRS | None, options: Options) -> Layer:
     with open_raster(path, driver, **options) as dataset:
         if not dataset.count:
             raise MapError(f"{path} holds no picture, or several: name one with gdal_translate")
