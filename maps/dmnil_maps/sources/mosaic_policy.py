@@ -47,11 +47,14 @@ def check_mosaic(path: Path, depth: int = 0) -> None:
     except (ElementTree.ParseError, ValueError) as error:
         raise MapError(f"{path} is not a well-formed VRT: {error}") from error
     for source in sorted(_sources_of(root, path)):
-        driver = driver_of(source)
-        if driver == MOSAIC_DRIVER:
-            check_mosaic(source, depth + 1)
-        else:
-            open_raster(source, driver).close()
+        try:
+            driver = driver_of(source)
+            if driver == MOSAIC_DRIVER:
+                check_mosaic(source, depth + 1)
+            else:
+                open_raster(source, driver).close()
+        except MapError as error:
+            raise MapError(f"{path}: {error}" if depth == 0 else str(error)) from error
 
 
 def _sources_of(root: ElementTree.Element, path: Path) -> set[Path]:
