@@ -12,6 +12,7 @@ from dmnil_maps.commands.build import build
 from dmnil_maps.commands.cut import cut
 from dmnil_maps.commands.info import info
 from dmnil_maps.commands.merge import merge
+from dmnil_maps.commands.preview import preview
 from dmnil_maps.commands.sample import sample
 from dmnil_maps.commands.sign import keygen, sign
 from dmnil_maps.commands.store import store
@@ -27,6 +28,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "cut": cut,
     "merge": merge,
     "store": store,
+    "preview": preview,
     "keygen": keygen,
     "sign": sign,
     "sample": sample,
