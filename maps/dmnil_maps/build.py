@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import math
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
+import rasterio
 
+from dmnil_maps.area import GeodeticArea, cropped, locate
+from dmnil_maps.described_tiles import DescribedTiles
+from dmnil_maps.describing import BlockTiles, DescribeSpec, encode_block, read_block
 from dmnil_maps.map_arrays import (
+    descriptor_chunks,
     fitted_axes,
-    projected_chunks,
+    set_distinctiveness,
     sorted_tiles,
-    unsorted_writer,
+    write_projected,
 )
+from dmnil_maps.map_bounds import bounds_of, local_bounds_of
 from dmnil_maps.preview import write_preview
 from dmnil_maps.raster import Imagery, open_imagery
-from dmnil_maps.read_ahead import read_ahead
-from dmnil_maps.tiling import MINIMUM_COVERED_SHARE, lattice_over, tile_batches
+from dmnil_maps.read_ahead import mapped_ahead
+from dmnil_maps.tiling import MINIMUM_COVERED_SHARE, LatticeBlock, chosen_positions, lattice_over
+from dmnil_maps.work_folder import WorkFolder, work_folder
+from edge_runtime import __version__
 from edge_runtime.contract.artefact import staged_directory
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import ConfigError, MapError
-from edge_runtime.contract.geodesy import LocalFrame
-from edge_runtime.contract.region_map import (
-    MAP_KIND,
-    PREVIEW_FILE,
-    MapLevel,
-)
-from edge_runtime.contract.region_map_writer import (
-    MapContents,
-    write_region_map,
-)
+from edge_runtime.contract.region_map import MAP_KIND, PREVIEW_FILE
+from edge_runtime.contract.region_map_writer import MapContents, write_region_map
 from edge_runtime.engines import Engine, open_engine
 from edge_runtime.progress import progress_bar
 
-_BATCHES_AHEAD = 4
+logger = logging.getLogger(__name__)
+
+_BLOCKS_AHEAD_PER_READER = 2
+_PROJECTED = "descriptors.projected"
 
 
 @dataclass(frozen=True)
@@ -47,29 +54,41 @@ class BuildConfig:
     """How a region map is made; the defaults suit flights at about 120 m.
 
     Args:
-        imagery: GeoTIFF, or folder of XYZ tiles (z/x/y.jpg).
+        imagery: Sources of imagery, see `open_imagery`; the first one is on top.
         encoder: Encoder bundle.
         output: The map to write, NAME.map.
         footprints_m: Side of the square of ground that one tile shows; one lattice each.
         stride_ratio: Distance between neighbouring tiles as a share of their footprint.
+        area: Part of the imagery to make a map of; all of it when None.
         zoom: Zoom of a tile folder; the highest present when None.
+        crs: Coordinate reference system of sources that name none.
+        tms: Rows of tile folders are counted from the south; found out when None.
         descriptor_size: Values kept per tile; the map's own axes are fitted on its tiles.
+        storage: How descriptors are stored, see `write_region_map`.
         precision: Graph of the bundle to run: fp32, fp16 or int8.
+        engine: What runs it, see `open_engine`.
         threads: Processor threads of the engine; 0 leaves it to the engine.
+        readers: Threads that read imagery ahead of the encoder.
         batch_size: Tiles encoded at a time.
         imagery_date: When the imagery was taken, as its owner gives it.
         attribution: Whom to credit for the imagery.
     """
 
-    imagery: Path
+    imagery: Path | tuple[Path, ...]
     encoder: Path
     output: Path
     footprints_m: tuple[float, ...] = (120.0,)
     stride_ratio: float = 0.25
+    area: GeodeticArea | None = None
     zoom: int | None = None
+    crs: str | None = None
+    tms: bool | None = None
     descriptor_size: int = 256
+    storage: str = "float16"
     precision: str = "fp32"
+    engine: str = "onnxruntime"
     threads: int = 0
+    readers: int = 2
     batch_size: int = 16
     imagery_date: str = ""
     attribution: str = ""
@@ -85,20 +104,36 @@ class BuildConfig:
             raise ConfigError(f"stride ratio must be above 0 and at most 1: {self.stride_ratio}")
         if self.descriptor_size < 1:
             raise ConfigError(f"descriptor size must be 1 or more: {self.descriptor_size}")
-        if self.batch_size < 1 or self.threads < 0:
+        if self.batch_size < 1 or self.threads < 0 or self.readers < 1:
             raise ConfigError(
-                f"batch size must be 1 or more and threads 0 or more: {self.batch_size}, "
-                f"{self.threads}"
+                f"batch size and readers must be 1 or more and threads 0 or more: "
+                f"{self.batch_size}, {self.readers}, {self.threads}"
             )
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """Sources of imagery, however many."""
+        return (self.imagery,) if isinstance(self.imagery, Path) else tuple(self.imagery)
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build wrote, and where its time went."""
+    """What a build wrote, and where its time went.
+
+    Args:
+        tiles: In the map.
+        tiles_per_level: Likewise, level by level.
+        tiles_taken_over: Of them those that an unfinished build had described.
+        damaged_blocks: Blocks of the imagery that could not be read, by this build.
+        wall_s: Seconds from start to end.
+        encoder_s: Of them in the encoder.
+    """
 
     output: Path
     tiles: int
     tiles_per_level: tuple[int, ...]
+    tiles_taken_over: int
+    damaged_blocks: int
     wall_s: float
     encoder_s: float
 
@@ -109,8 +144,8 @@ class BuildReport:
 
     @property
     def tiles_per_second(self) -> float:
-        """Tiles over the whole wall time."""
-        return self.tiles / self.wall_s
+        """Tiles described over the whole wall time."""
+        return (self.tiles - self.tiles_taken_over) / self.wall_s
 
     def as_dict(self) -> dict[str, Any]:
         """The report for programs to read."""
@@ -118,6 +153,8 @@ class BuildReport:
             "output": str(self.output),
             "tiles": self.tiles,
             "tiles_per_level": list(self.tiles_per_level),
+            "tiles_taken_over": self.tiles_taken_over,
+            "damaged_blocks": self.damaged_blocks,
             "wall_s": round(self.wall_s, 3),
             "encoder_s": round(self.encoder_s, 3),
             "encoder_share": round(self.encoder_share, 4),
@@ -128,13 +165,15 @@ class BuildReport:
 def build_map(config: BuildConfig) -> Path:
     """Cut imagery into tiles, describe each with the encoder, and write a region map.
 
-    The same inputs give the same bytes. A build that fails leaves the old map, or none.
+    The same inputs give the same bytes. A build that fails or is killed leaves the old map, or
+    none; what it has described stays in a hidden folder beside the output, from which the same
+    configuration goes on.
 
     Raises:
         BundleError: If the encoder bundle is unusable or lacks the precision.
         EngineError: If the engine refuses the encoder.
         MapError: If the imagery cannot be read, or holds no tile.
-        OutputError: If the map cannot be written.
+        OutputError: If the map cannot be written, or another build is writing it.
     """
     return build_with_report(config).output
 
@@ -143,117 +182,207 @@ def build_with_report(config: BuildConfig) -> BuildReport:
     """`build_map`, and its measurements."""
     started = time.perf_counter()
     bundle = load_encoder_bundle(config.encoder)
-    engine = open_engine(bundle, config.precision, threads=config.threads)
+    engine = open_engine(bundle, config.precision, config.engine, config.threads)
     with (
-        open_imagery(config.imagery, config.zoom) as imagery,
+        open_imagery(config.sources, config.zoom, config.crs, config.tms) as imagery,
+        work_folder(config.output) as work,
         staged_directory(config.output, MAP_KIND) as staging,
     ):
-        levels = [
-            lattice_over(imagery.bounds, footprint, footprint * config.stride_ratio)
-            for footprint in config.footprints_m
-        ]
-        encoder_s = _describe(imagery, levels, bundle, engine, config, staging)
-        with ThreadPoolExecutor(1) as beside:
-            # Reading is done by now, so the preview may warp while the axes are fitted.
-            preview = beside.submit(write_preview, imagery, staging / PREVIEW_FILE)
-            tiles, order = sorted_tiles(levels, imagery.frame, staging)
-            mean, projection = fitted_axes(
-                tiles, order, len(levels), bundle.descriptor_size, config.descriptor_size, staging
-            )
-        counts = tuple(np.bincount(tiles["level"], minlength=len(levels)).tolist())
-        contents = MapContents(
-            encoder_sha256=bundle.encoder_sha256,
-            frame=imagery.frame,
-            levels=tuple(levels),
-            tiles=tiles,
-            descriptor_mean=mean,
-            projection=projection,
-            preview=preview.result(),
-        )
-        provenance = {
-            "encoder": {
-                "name": config.encoder.resolve().name.removesuffix(".encoder"),
-                "backbone": bundle.backbone,
-                "head": bundle.head,
-                "input_height": bundle.input_height,
-                "input_width": bundle.input_width,
-                "precision": config.precision,
-            },
-            "bounds": _bounds(imagery.frame, levels, tiles),
-            "coordinate_reference_system": imagery.coordinate_reference_system,
-            "imagery": {
-                "date": config.imagery_date,
-                "attribution": config.attribution,
-                "ground_sample_distance_m": round(imagery.ground_sample_distance_m, 4),
-            },
-        }
-        chunks = projected_chunks(tiles, order, mean, projection, staging)
-        write_region_map(staging, contents, chunks, provenance)
+        spec = spec_of(config, bundle, imagery)
+        described = DescribedTiles(work.path, bundle.descriptor_size, _made_from(spec, bundle))
+        taken_over = described.count
+        encoder_s = _describe(imagery, engine, spec, described, config.readers, work)
+        tiles = _finish(imagery, spec, described, bundle, config, work, staging)
+        work.keep = False
     return BuildReport(
         output=config.output,
         tiles=len(tiles),
-        tiles_per_level=counts,
+        tiles_per_level=tuple(np.bincount(tiles["level"], minlength=len(spec.levels)).tolist()),
+        tiles_taken_over=taken_over,
+        damaged_blocks=imagery.damage.blocks,
         wall_s=time.perf_counter() - started,
         encoder_s=encoder_s,
     )
 
 
+def spec_of(config: BuildConfig, bundle: EncoderBundle, imagery: Imagery) -> DescribeSpec:
+    """What a build describes, for this process or for others.
+
+    Raises:
+        MapError: If no tile fits into the imagery, or the area holds none of it.
+    """
+    levels = [
+        lattice_over(imagery.bounds, footprint, footprint * config.stride_ratio)
+        for footprint in config.footprints_m
+    ]
+    area = None
+    if config.area is not None:
+        area = locate(config.area, imagery.frame, imagery.bounds)
+        levels = [cropped(level, area) for level in levels]
+    return DescribeSpec(
+        imagery=tuple(path.absolute() for path in config.sources),
+        zoom=config.zoom,
+        crs=config.crs,
+        tms=config.tms,
+        levels=tuple(levels),
+        area=area,
+        encoder=config.encoder.absolute(),
+        input_width=bundle.input_width,
+        input_height=bundle.input_height,
+        precision=config.precision,
+        backend=config.engine,
+        threads=config.threads,
+        batch_size=config.batch_size,
+    )
+
+
 def _describe(
     imagery: Imagery,
-    levels: list[MapLevel],
-    bundle: EncoderBundle,
     engine: Engine,
-    config: BuildConfig,
-    staging: Path,
+    spec: DescribeSpec,
+    described: DescribedTiles,
+    readers: int,
+    work: WorkFolder,
 ) -> float:
-    """Encode every covered tile into two raw files, in the order of reading; seconds encoding."""
+    """Describe every block that is still missing; seconds spent in the encoder."""
+    blocks = spec.blocks()
+    missing = [item for item in enumerate(blocks) if item[0] not in described.done]
+    if described.done:
+        logger.warning(
+            "going on from an unfinished build: %d of %d blocks, %d tiles",
+            len(described.done),
+            len(blocks),
+            described.count,
+        )
+    work.keep = described.count > 0
     encoder_s = 0.0
-    positions = sum(level.rows * level.columns for level in levels)
+
+    def read(item: tuple[int, LatticeBlock]) -> tuple[int, LatticeBlock, BlockTiles]:
+        return *item, read_block(imagery, spec, item[1])
+
+    ready = mapped_ahead(read, missing, readers, _BLOCKS_AHEAD_PER_READER * readers)
     with (
-        unsorted_writer(staging) as writer,
-        progress_bar("dmnil-map", positions, "tile") as progress,
+        described,
+        progress_bar("dmnil-map", _positions(spec, blocks), "tile") as progress,
+        closing(ready),
     ):
-        for number, level in enumerate(levels):
-            batches = tile_batches(
-                imagery, level, bundle.input_width, bundle.input_height, config.batch_size
-            )
-            kept = 0
-            with closing(read_ahead(batches, _BATCHES_AHEAD)) as ready:
-                for batch in ready:
-                    encoding_started = time.perf_counter()
-                    descriptors = engine.encode(batch.pictures)
-                    encoder_s += time.perf_counter() - encoding_started
-                    writer.append(number, batch.lattice, descriptors)
-                    kept += len(batch.pictures)
-                    progress.update(batch.examined)
-            if not kept:
-                raise MapError(
-                    f"no {level.footprint_m:g} m tile of {config.imagery} is covered to "
-                    f"{MINIMUM_COVERED_SHARE:.0%}: the raster is nodata there, check its nodata "
-                    "value or choose a smaller footprint"
-                )
-        progress.update(positions - progress.n)
+        # tqdm takes its rate, and the time left, from what came after this.
+        progress.initial = progress.n = described.examined
+        for number, block, tiles in ready:
+            progress.update(tiles.examined - len(tiles.pictures))
+            result = encode_block(engine, tiles, spec.batch_size, progress.update)
+            described.append(number, block.level, result)
+            encoder_s += result.encoder_s
+            work.keep = described.count > 0
     return encoder_s
 
 
-def _bounds(
-    frame: LocalFrame, levels: list[MapLevel], tiles: npt.NDArray[np.void]
-) -> dict[str, float]:
-    """The box around all footprints; west is above east if it crosses the antimeridian."""
-    half_side = tiles["footprint_m"].astype(np.float64)[:, None] / 2
-    centres = frame.to_local(tiles["latitude_deg"], tiles["longitude_deg"])
-    corners = np.concatenate(
-        [centres + half_side * np.array(sign) for sign in ((-1, -1), (-1, 1), (1, -1), (1, 1))]
+def _positions(spec: DescribeSpec, blocks: Sequence[LatticeBlock]) -> int:
+    """Lattice positions to look at."""
+    if spec.area is None:
+        return sum(block.rows * block.columns for block in blocks)
+    return sum(
+        int(np.count_nonzero(chosen_positions(spec.levels[block.level], block, spec.area)))
+        for block in blocks
     )
-    latitude, longitude = frame.to_geodetic(corners)
-    from_origin = (longitude - frame.longitude_deg + 180.0) % 360.0 - 180.0
-    west, east = (
-        (frame.longitude_deg + float(extreme) + 180.0) % 360.0 - 180.0
-        for extreme in (from_origin.min(), from_origin.max())
+
+
+def _finish(
+    imagery: Imagery,
+    spec: DescribeSpec,
+    described: DescribedTiles,
+    bundle: EncoderBundle,
+    config: BuildConfig,
+    work: WorkFolder,
+    staging: Path,
+) -> npt.NDArray[np.void]:
+    """Write the map from all that is described; returns its tiles."""
+    raw_tiles = described.tiles()
+    _require_tiles(raw_tiles, spec, config, work)
+    levels = spec.levels
+    try:
+        imagery.check_damage()
+    except MapError:
+        work.keep = False  # what is described of it is not worth going on from
+        raise
+    tiles, order = sorted_tiles(levels, imagery.frame, raw_tiles)
+    shown = imagery.bounds if spec.area is None else local_bounds_of(imagery.frame, tiles)
+    with ThreadPoolExecutor(1) as beside:
+        # Reading is done by now, so the preview may warp while the descriptors are projected.
+        preview = beside.submit(write_preview, imagery, staging / PREVIEW_FILE, shown)
+        raw = described.descriptors()
+        mean, projection = fitted_axes(tiles, order, len(levels), raw, config.descriptor_size)
+        projected = write_projected(work.path / _PROJECTED, tiles, order, raw, mean, projection)
+        set_distinctiveness(tiles, levels, projected, raw_tiles["contrast"][order])
+    contents = MapContents(
+        encoder_sha256=bundle.encoder_sha256,
+        frame=imagery.frame,
+        levels=levels,
+        tiles=tiles,
+        descriptor_mean=mean,
+        projection=projection,
+        preview=preview.result(),
     )
-    return {
-        "south_deg": float(latitude.min()),
-        "west_deg": west,
-        "north_deg": float(latitude.max()),
-        "east_deg": east,
+    provenance = {
+        "encoder": {
+            "name": config.encoder.resolve().name.removesuffix(".encoder"),
+            "backbone": bundle.backbone,
+            "head": bundle.head,
+            "input_height": bundle.input_height,
+            "input_width": bundle.input_width,
+            "precision": config.precision,
+        },
+        "bounds": bounds_of(imagery.frame, tiles),
+        "coordinate_reference_system": imagery.coordinate_reference_system,
+        "imagery": {
+            "date": config.imagery_date,
+            "attribution": config.attribution,
+            "ground_sample_distance_m": round(imagery.ground_sample_distance_m, 4),
+        },
     }
+    write_region_map(
+        staging, contents, descriptor_chunks(projected), provenance, storage=config.storage
+    )
+    return tiles
+
+
+def _require_tiles(
+    raw_tiles: npt.NDArray[np.void], spec: DescribeSpec, config: BuildConfig, work: WorkFolder
+) -> None:
+    counts = np.bincount(raw_tiles["level"], minlength=len(spec.levels))
+    for level, count in zip(spec.levels, counts, strict=True):
+        if not count:
+            work.keep = False  # another try would find no more
+            inside = "" if config.area is None else f" in {config.area.name}"
+            raise MapError(
+                f"no {level.footprint_m:g} m tile of {', '.join(map(str, config.sources))}{inside} "
+                f"is covered to {MINIMUM_COVERED_SHARE:.0%}: the raster is nodata there, check its "
+                "nodata value or choose a smaller footprint"
+            )
+
+
+def _made_from(spec: DescribeSpec, bundle: EncoderBundle) -> dict[str, Any]:
+    """All that decides the raw descriptors, by the name under which a change of it is told."""
+    return {
+        "imagery": [_fingerprint(path) for path in spec.imagery] + [spec.zoom, spec.crs, spec.tms],
+        "levels": [asdict(level) for level in spec.levels],
+        "area": None if spec.area is None else spec.area.digest,
+        "encoder": [bundle.encoder_sha256, spec.precision],
+        "engine settings": [spec.backend, spec.threads, spec.batch_size],
+        "releases": [__version__, onnxruntime.__version__, rasterio.__version__],
+    }
+
+
+def _fingerprint(source: Path) -> str:
+    """Names, sizes and times of a source's files: those beside a raster, all those in a folder."""
+    files = (
+        source.rglob("*")
+        if source.is_dir()
+        else (path for path in source.parent.iterdir() if path.stem.startswith(source.stem))
+    )
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        if path.is_file():
+            status = path.stat()
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

@@ -1,30 +1,36 @@
-"""Reading in the background, a few items ahead of whoever consumes them."""
+"""Work done in the background, a few items ahead of whoever consumes the results."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def read_ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    """The same items in the same order, drawn in one background thread.
+def mapped_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int
+) -> Generator[Result, None, None]:
+    """The function's results in the order of the items, computed in background threads.
 
-    Close the generator to stop the thread; an error in `items` is raised in its place.
+    Close the generator to stop the threads; an error of the function is raised in its place.
 
     Args:
-        items: Must not yield None.
-        depth: Items held at most.
+        ahead: Results computed or held at most.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
-        pending = deque(reader.submit(next, items, None) for _ in range(depth))
+    waiting = iter(items)
+    with ThreadPoolExecutor(threads, thread_name_prefix="read-ahead") as workers:
+        pending: deque[Future[Result]] = deque()
         try:
-            while (item := pending.popleft().result()) is not None:
-                pending.append(reader.submit(next, items, None))
-                yield item
+            pending.extend(workers.submit(function, item) for item in islice(waiting, ahead))
+            while pending:
+                result = pending.popleft().result()
+                pending.extend(workers.submit(function, item) for item in islice(waiting, 1))
+                yield result
         finally:
             for future in pending:
                 future.cancel()

@@ -15,7 +15,10 @@ import rasterio
 from pyproj import CRS, Transformer
 from rasterio.transform import Affine
 
+from dmnil_maps.raster import Imagery
+from dmnil_maps.tiling import tile_windows
 from edge_runtime.contract.geodesy import LocalFrame
+from edge_runtime.contract.region_map import MapLevel
 from tests.tiny_encoder import write_tiny_encoder
 
 LATITUDE_DEG, LONGITUDE_DEG = 47.3769, 8.5417
@@ -145,6 +148,14 @@ def write_imagery(folder: Path, kind: str, ground: Ground) -> Path:
     if kind == "tiles":
         return write_tile_folder(folder / "tiles", ground)
     return write_ground(folder / f"{kind}.tif", ground, GEOTIFF_PROJECTIONS[kind])
+
+
+def tile_pictures(
+    imagery: Imagery, level: MapLevel, width: int, height: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (N, height, width, 3) of the tiles that a map would hold, and places (N, 2)."""
+    windows = [window for window in tile_windows(imagery, level, width, height) if window.kept]
+    return np.stack([window.rgb for window in windows]), np.array([w.place for w in windows])
 
 
 KINDS = [*GEOTIFF_PROJECTIONS, "tiles"]

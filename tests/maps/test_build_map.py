@@ -267,7 +267,7 @@ def test_a_failed_build_leaves_what_was_there(
     before = bytes_of(output) if with_old_map else None
     monkeypatch.setattr(
         "dmnil_maps.build.open_engine",
-        lambda bundle, precision, threads: FailingEngine(open_engine(bundle, precision)),
+        lambda bundle, precision, *more: FailingEngine(open_engine(bundle, precision)),
     )
     with pytest.raises(EngineError, match="the engine broke"):
         build_map(BuildConfig(imagery_of("web_mercator"), tiny_encoder, output))
@@ -319,6 +319,7 @@ def test_another_artefact_is_never_replaced(tmp_path, imagery_of, tiny_encoder):
         {"descriptor_size": 0},
         {"batch_size": 0},
         {"threads": -1},
+        {"readers": 0},
     ],
 )
 def test_impossible_settings_are_refused(tmp_path, wrong):

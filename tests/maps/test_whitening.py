@@ -7,12 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dmnil_maps.map_arrays import (
-    fitted_axes,
-    projected_chunks,
-    sorted_tiles,
-    unsorted_writer,
-)
+from dmnil_maps.described_tiles import RAW_TILE_DTYPE
+from dmnil_maps.map_arrays import descriptor_chunks, fitted_axes, sorted_tiles, write_projected
 from dmnil_maps.whitening import WHITENING_POWER, fit_projection, project, sample_rows
 from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.geodesy import LocalFrame
@@ -122,22 +118,17 @@ LEVELS = [MapLevel(120.0, 30.0, 4, 5, -60.0, 45.0), MapLevel(60.0, 15.0, 3, 3, -
 
 
 def written(folder: Path, descriptors: np.ndarray, components: int):
-    """Tiles of two levels, appended in no order and written as a map's arrays."""
-    places = [(n, row, column) for n, level in enumerate(LEVELS)
-              for row in range(level.rows) for column in range(level.columns)]  # fmt: skip
+    """Tiles of two levels, which come in no order, as a map's arrays."""
+    places = np.array([(n, row, column) for n, level in enumerate(LEVELS)
+              for row in range(level.rows) for column in range(level.columns)])  # fmt: skip
     shuffled = np.random.default_rng(4).permutation(len(places))
-    with unsorted_writer(folder) as writer:
-        for index in shuffled:
-            number, row, column = places[index]
-            lattice = np.array([[row, column]])
-            writer.append(number, lattice, descriptors[index][None].astype(np.float32))
-    tiles, order = sorted_tiles(LEVELS, LocalFrame(47.0, 8.0), folder)
-    mean, projection = fitted_axes(
-        tiles, order, len(LEVELS), descriptors.shape[1], components, folder
-    )
-    stored = np.concatenate(list(projected_chunks(tiles, order, mean, projection, folder)))
-    assert not list(folder.iterdir())
-    return tiles, mean, projection, stored
+    raw_tiles = np.zeros(len(places), RAW_TILE_DTYPE)
+    raw_tiles["level"], raw_tiles["lattice_row"], raw_tiles["lattice_column"] = places[shuffled].T
+    raw = descriptors[shuffled].astype(np.float16)
+    tiles, order = sorted_tiles(LEVELS, LocalFrame(47.0, 8.0), raw_tiles)
+    mean, projection = fitted_axes(tiles, order, len(LEVELS), raw, components)
+    stored = write_projected(folder / "projected", tiles, order, raw, mean, projection)
+    return tiles, mean, projection, np.concatenate(list(descriptor_chunks(stored)))
 
 
 def test_tiles_that_come_in_any_order_are_projected_about_their_own_level(tmp_path: Path) -> None:

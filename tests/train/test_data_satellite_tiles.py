@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 
 from dmnil_maps.raster import open_imagery
-from dmnil_maps.tiling import lattice_over, tile_batches
+from dmnil_maps.tiling import lattice_over
 from dmnil_train.data.satellite_tiles import mirrored_into_holes, prepare_tiles
-from tests.maps.conftest import KINDS, Ground, paint, raster_grid, write_geotiff, write_imagery
+from tests.maps.conftest import (
+    KINDS,
+    Ground,
+    paint,
+    raster_grid,
+    tile_pictures,
+    write_geotiff,
+    write_imagery,
+)
 
 
 def likeness(first: np.ndarray, second: np.ndarray) -> float:
@@ -33,11 +41,10 @@ def test_tiles_are_those_of_the_map(tmp_path: Path, kind: str, stride_ratio: flo
     )
     with open_imagery(path) as imagery:
         level = lattice_over(imagery.bounds, footprint_m, stride_ratio * footprint_m)
-        batches = list(tile_batches(imagery, level, size, size, 16))
+        pictures, lattice = tile_pictures(imagery, level, size, size)
         assert frame == imagery.frame
-    lattice = np.concatenate([batch.lattice for batch in batches])
     assert np.array_equal(pool.positions_m, level.centre(lattice[:, 0], lattice[:, 1]))
-    pictures = np.concatenate([batch.pictures for batch in batches]).astype(int)
+    pictures = pictures.astype(int)
     seen = np.stack([pool.read(index) for index in range(len(pool))]).astype(int)
     is_covered = pictures.any(axis=-1)
     assert is_covered.mean() > 0.99
@@ -112,8 +119,7 @@ def test_tiles_around_a_hole_are_kept_as_the_map_keeps_them(tmp_path: Path) -> N
     )
     with open_imagery(path) as imagery:
         level = lattice_over(imagery.bounds, 96.0, 24.0)
-        batches = list(tile_batches(imagery, level, 32, 32, 16))
-    lattice = np.concatenate([batch.lattice for batch in batches])
+        _, lattice = tile_pictures(imagery, level, 32, 32)
     assert len(lattice) < level.rows * level.columns
     assert np.array_equal(pool.positions_m, level.centre(lattice[:, 0], lattice[:, 1]))
     assert pool.pictures.any(axis=-1).all()

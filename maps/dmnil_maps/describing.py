@@ -1,0 +1,182 @@
+"""From blocks of a lattice to descriptors: what one machine does, or any of a cluster.
+
+A block's result depends on the specification and the block alone: not on other blocks, nor on the
+order in which they come.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dmnil_maps.area import LocalArea
+from dmnil_maps.raster import Imagery, open_imagery
+from dmnil_maps.tiling import LatticeBlock, block_windows, chosen_positions, lattice_blocks
+from edge_runtime.contract.region_map import MapLevel
+from edge_runtime.engines import Engine, open_engine
+
+
+@dataclass(frozen=True)
+class DescribeSpec:
+    """All that a block's descriptors depend on; it can be sent to another process.
+
+    Args:
+        imagery: Sources of imagery, the first one on top.
+        zoom: Zoom of tile folders, see `open_imagery`; likewise crs and tms.
+        levels: The map's lattices.
+        area: Positions whose footprints do not touch it are left out; None for everything.
+        encoder: Encoder bundle.
+        input_width: Pixels of the encoder's input; likewise input_height.
+        precision: Graph of the bundle to run.
+        backend: Engine to run it in, see `open_engine`.
+        threads: Processor threads of the engine; 0 leaves it to the engine.
+        batch_size: Tiles encoded at a time at most.
+    """
+
+    imagery: tuple[Path, ...]
+    zoom: int | None
+    crs: str | None
+    tms: bool | None
+    levels: tuple[MapLevel, ...]
+    area: LocalArea | None
+    encoder: Path
+    input_width: int
+    input_height: int
+    precision: str = "fp32"
+    backend: str = "onnxruntime"
+    threads: int = 0
+    batch_size: int = 16
+
+    def blocks(self) -> list[LatticeBlock]:
+        """All blocks that have to be described, always in the same order."""
+        return lattice_blocks(self.levels, self.input_width, self.input_height, self.area)
+
+
+@dataclass(frozen=True)
+class BlockTiles:
+    """A block's tiles before the encoder has seen them.
+
+    Args:
+        lattice: (N, 2) lattice rows and columns.
+        pictures: N of (H, W, 3), parts of one larger picture.
+        contrast: (N,) standard deviation of the grey levels, 0 to 255.
+        examined: Positions looked at, those without imagery included.
+    """
+
+    lattice: npt.NDArray[np.int64]
+    pictures: list[npt.NDArray[np.uint8]]
+    contrast: npt.NDArray[np.float32]
+    examined: int
+
+
+@dataclass(frozen=True)
+class DescribedBlock:
+    """Tiles of a block: lattice rows and columns (N, 2), descriptors (N, D), contrasts (N,)."""
+
+    lattice: npt.NDArray[np.int64]
+    descriptors: npt.NDArray[np.float32]
+    contrast: npt.NDArray[np.float32]
+    examined: int
+    encoder_s: float
+
+
+def describe_block(spec: DescribeSpec, block: LatticeBlock) -> DescribedBlock:
+    """Read and encode a block; imagery and engine stay open from one call to the next.
+
+    Raises:
+        DmnilError: As `open_imagery`, `open_engine` and their reading and encoding do.
+    """
+    imagery, engine = _opened(spec).inputs
+    return encode_block(engine, read_block(imagery, spec, block), spec.batch_size)
+
+
+def read_block(imagery: Imagery, spec: DescribeSpec, block: LatticeBlock) -> BlockTiles:
+    """A block's tiles that are in the area and have imagery.
+
+    Raises:
+        MapError: If the imagery cannot be read.
+    """
+    level = spec.levels[block.level]
+    chosen = chosen_positions(level, block, spec.area)
+    windows = [
+        window
+        for window in block_windows(
+            imagery, level, block, spec.input_width, spec.input_height, chosen
+        )
+        if window.kept
+    ]
+    return BlockTiles(
+        lattice=np.array([window.place for window in windows], np.int64).reshape(-1, 2),
+        pictures=[window.rgb for window in windows],
+        contrast=np.array([_contrast(window.rgb) for window in windows], np.float32),
+        examined=int(np.count_nonzero(chosen)),
+    )
+
+
+def encode_block(
+    engine: Engine,
+    tiles: BlockTiles,
+    batch_size: int,
+    on_encoded: Callable[[int], object] = lambda tiles: None,
+) -> DescribedBlock:
+    """Describe a block's tiles.
+
+    Args:
+        on_encoded: Told the number of tiles after each batch.
+
+    Raises:
+        EngineError: If the engine fails.
+    """
+    described, encoder_s = [], 0.0
+    for batch in _batches(len(tiles.pictures), batch_size):
+        pictures = np.stack(tiles.pictures[batch])
+        started = time.perf_counter()
+        if len(pictures) == 1 < batch_size:
+            # Alone, a tile goes through other code of some engines, which rounds otherwise.
+            described.append(engine.encode(np.repeat(pictures, 2, axis=0))[:1])
+        else:
+            described.append(engine.encode(pictures))
+        encoder_s += time.perf_counter() - started
+        on_encoded(len(pictures))
+    return DescribedBlock(
+        lattice=tiles.lattice,
+        descriptors=np.concatenate(described) if described else np.empty((0, 0), np.float32),
+        contrast=tiles.contrast,
+        examined=tiles.examined,
+        encoder_s=encoder_s,
+    )
+
+
+def _batches(count: int, batch_size: int) -> Iterator[slice]:
+    """As few batches as can be, none more than one tile larger than another."""
+    batches = -(-count // batch_size)
+    ends = [count * number // max(1, batches) for number in range(batches + 1)]
+    return (slice(start, end) for start, end in pairwise(ends))
+
+
+def _contrast(rgb: npt.NDArray[np.uint8]) -> float:
+    _, deviation = cv2.meanStdDev(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+    return float(deviation[0, 0])
+
+
+class _OpenInputs:
+    """Imagery and engine of a specification, open until the process ends or takes another."""
+
+    def __init__(self, spec: DescribeSpec) -> None:
+        self._stack = ExitStack()
+        self.inputs = (
+            self._stack.enter_context(open_imagery(spec.imagery, spec.zoom, spec.crs, spec.tms)),
+            open_engine(spec.encoder, spec.precision, spec.backend, spec.threads),
+        )
+
+
+_opened = lru_cache(maxsize=1)(_OpenInputs)
