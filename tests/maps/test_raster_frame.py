@@ -78,6 +78,15 @@ def test_a_raster_on_another_datum_is_shifted_to_wgs84(tmp_path):
     assert_marker_in_place(write_ground(tmp_path / "swiss.tif", ground, "EPSG:21781"), 1.0)
 
 
+def test_a_window_that_starts_at_the_origin_is_read_like_any_other(imagery_of):
+    # GDAL takes a transform of (0, 0) and steps of 1 for none at all.
+    with open_imagery(imagery_of("utm")) as imagery:
+        at_origin = imagery.read(0.0, 0.0, (1.0, 1.0), 100, 100)
+        beside = imagery.read(-1.0, 1.0, (1.0, 1.0), 101, 101)
+    assert at_origin.covered.all()
+    assert np.abs(at_origin.rgb.astype(float) - beside.rgb[1:, 1:]).max() <= 1.0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_frame_starts_at_the_rasters_centre_and_its_metres_are_true(imagery_of, kind):
     with open_imagery(imagery_of(kind)) as imagery:

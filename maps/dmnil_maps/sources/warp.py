@@ -26,6 +26,7 @@ _MARGIN_PX = 3
 _LARGEST_PIECE_PX = 2**22
 """Around damage the source is held in memory, in pieces of at most this many pixels."""
 _FULL_TURN_DEG = 360.0
+_BESIDE_ORIGIN_M = 1e-4
 
 Warped = tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_]]
 
@@ -44,7 +45,10 @@ class Window:
     def transform(self) -> Affine:
         """From (column, row) into the frame."""
         east_step, north_step = self.metres_per_pixel
-        return Affine(east_step, 0.0, self.west_m, 0.0, -north_step, self.north_m)
+        # Pixels of 1 m from (0, 0) pass for a picture without georeference, and nearly so too.
+        near_origin = max(abs(self.west_m), abs(self.north_m)) < _BESIDE_ORIGIN_M
+        west_m = _BESIDE_ORIGIN_M if near_origin else self.west_m
+        return Affine(east_step, 0.0, west_m, 0.0, -north_step, self.north_m)
 
     def halves(self) -> tuple[Window, Window]:
         """West and east, or north and south, of the longer side."""
