@@ -89,8 +89,11 @@ def _check_area_of_use(
     crs: CRS, x: np.typing.NDArray[np.float64], y: np.typing.NDArray[np.float64], name: str
 ) -> None:
     """Easting and northing exchanged put a raster far outside its projection's country."""
+    authority = crs.to_authority()
+    if authority is None:
+        return
     try:
-        area = pyproj.CRS.from_wkt(crs.to_wkt()).area_of_use
+        area = pyproj.CRS.from_authority(*authority).area_of_use
         box = transform_bounds(crs, CRS.from_epsg(4326), x.min(), y.min(), x.max(), y.max())
     except (*READING_ERRORS, pyproj.exceptions.ProjError):
         return  # what cannot be converted is refused where the frame is made, with the reason
