@@ -16,6 +16,7 @@ from dmnil_maps.commands.preview import preview
 from dmnil_maps.commands.sample import sample
 from dmnil_maps.commands.sign import keygen, sign
 from dmnil_maps.commands.store import store
+from dmnil_maps.commands.update import update
 from dmnil_maps.commands.verify import verify
 from edge_runtime.command_line import Subcommand, run_subcommand
 
@@ -28,6 +29,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "cut": cut,
     "merge": merge,
     "store": store,
+    "update": update,
     "preview": preview,
     "keygen": keygen,
     "sign": sign,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dmnil_maps.map_arrays import set_distinctiveness
 from dmnil_maps.map_bounds import bounds_of
 from dmnil_maps.picture_digest import read_digests, write_digests
 from edge_runtime.contract.artefact import MANIFEST_NAME, sha256_of_file
@@ -32,6 +34,8 @@ class PlacedTiles:
     descriptors_of: Callable[[npt.NDArray[np.intp]], npt.NDArray[np.float32]]
     digests: npt.NDArray[np.uint64] | None
     """Of the tiles' pictures, (n,)."""
+    contrast: npt.NDArray[np.float32] | None = None
+    """Of the tiles' pictures, (n,), NaN where not known; wanted to tell distinctiveness anew."""
 
 
 def placed_from(
@@ -55,8 +59,11 @@ def write_parts(
 ) -> int:
     """Write the map that the parts make together; returns how many tiles it has.
 
+    Where every part knows contrasts, tiles whose contrast is known get their distinctiveness anew.
+
     Args:
-        like: The map whose encoder, frame, axes and storage the new one has.
+        like: The map whose encoder, frame, axes and storage the new one has; for pq, whose codes
+            mean something in their own map only, the descriptors are stored as int8.
         levels: The new map's lattices.
     Raises:
         MapError: If two parts have a tile at the same place.
@@ -64,10 +71,12 @@ def write_parts(
     tiles = np.concatenate([part.tiles for part in parts])
     order = map_order(tiles["level"], tiles["lattice_row"], tiles["lattice_column"])
     tiles = tiles[order]
-    digests = [part.digests for part in parts]
-    known = [array for array in digests if array is not None]
-    if len(known) == len(parts):
-        write_digests(staging, np.concatenate(known)[order])
+    digests = [part.digests for part in parts if part.digests is not None]
+    if len(digests) == len(parts):
+        write_digests(staging, np.concatenate(digests)[order])
+    contrasts = [part.contrast for part in parts if part.contrast is not None]
+    if len(contrasts) == len(parts):
+        _tell_distinctiveness(tiles, levels, parts, order, np.concatenate(contrasts)[order])
     contents = MapContents(
         encoder_sha256=like.encoder_sha256,
         frame=like.frame,
@@ -79,8 +88,34 @@ def write_parts(
     )
     provenance = {**provenance, "bounds": bounds_of(like.frame, tiles)}
     storage = str(like.manifest["storage"])
-    write_region_map(staging, contents, _chunks(parts, order), provenance, storage=storage)
+    write_region_map(
+        staging,
+        contents,
+        _chunks(parts, order),
+        provenance,
+        storage="int8" if storage == "pq" else storage,
+    )
     return len(tiles)
+
+
+def _tell_distinctiveness(
+    tiles: npt.NDArray[np.void],
+    levels: Sequence[MapLevel],
+    parts: Sequence[PlacedTiles],
+    order: npt.NDArray[np.intp],
+    contrast: npt.NDArray[np.float32],
+) -> None:
+    """Fill in the distinctiveness of tiles whose contrast is known; others keep theirs."""
+    size = parts[0].descriptors_of(parts[0].rows[:1]).shape[1]
+    with tempfile.TemporaryFile() as stream:
+        for chunk in _chunks(parts, order):
+            stream.write(chunk.astype("<f2").tobytes())
+        stream.flush()
+        descriptors = np.memmap(stream, "<f2", "r", shape=(len(tiles), size))
+        before = tiles["distinctiveness"].copy()
+        set_distinctiveness(tiles, levels, descriptors, contrast)
+    unknown = np.isnan(contrast)
+    tiles["distinctiveness"][unknown] = before[unknown]
 
 
 def cropped_levels(

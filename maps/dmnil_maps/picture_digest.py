@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
@@ -16,8 +17,8 @@ DIGESTS_FILE = "picture_digests.npy"
 _DIGEST_BYTES = 8
 
 
-def picture_digests(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Digests (N,) of tile pictures (N, H, W, 3); equal pictures have equal ones."""
+def picture_digests(pictures: Iterable[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint64]:
+    """Digests (N,) of N tile pictures (H, W, 3); equal pictures have equal ones."""
     digests = b"".join(
         blake2b(np.ascontiguousarray(picture).data, digest_size=_DIGEST_BYTES).digest()
         for picture in pictures

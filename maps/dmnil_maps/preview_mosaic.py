@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmnil_maps.preview import LONGEST_SIDE_PX
-from dmnil_maps.raster import LocalBounds
+from dmnil_maps.raster import Imagery, LocalBounds
 from edge_runtime.contract.errors import OutputError
 from edge_runtime.contract.region_map import PREVIEW_FILE, PreviewPicture, RegionMap
 from edge_runtime.outputs.track_picture import read_preview
@@ -21,7 +21,10 @@ _BLACK = 8
 
 
 def write_mosaic(
-    staging: Path, sources: Sequence[RegionMap], bounds: LocalBounds
+    staging: Path,
+    sources: Sequence[RegionMap],
+    bounds: LocalBounds,
+    newer: Imagery | None = None,
 ) -> PreviewPicture:
     """Write the preview of a part of some maps' ground; where they overlap, the first is on top.
 
@@ -29,8 +32,9 @@ def write_mosaic(
 
     Args:
         sources: Maps of one frame.
+        newer: Imagery in that frame that goes on top of all.
     Raises:
-        MapError: If a source's preview cannot be read.
+        MapError: If a source's preview or the imagery cannot be read.
         OutputError: If the picture cannot be written.
     """
     finest = min(source.preview.metres_per_pixel for source in sources)
@@ -47,6 +51,11 @@ def write_mosaic(
         picture = _resampled(source, placed, width, height)
         seen = picture.max(axis=2) > _BLACK
         canvas[seen] = picture[seen]
+    if newer is not None:
+        shown = newer.read(
+            placed.west_m, placed.north_m, (scale, scale), width, height, overviews=True
+        )
+        canvas[shown.covered] = shown.rgb[shown.covered][:, ::-1]
     write_preview_picture(staging / PREVIEW_FILE, canvas)
     return placed
 

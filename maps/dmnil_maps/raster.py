@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import rasterio
 import rasterio.warp
 from rasterio.crs import CRS
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import xy
 
 from dmnil_maps.sources.damage import Damage
@@ -63,18 +65,20 @@ class Picture:
 
 
 class Imagery:
-    """Open rasters with one frame, whose origin is at their centre: true ground metres.
+    """Open rasters with one frame, by default around their centre: true ground metres.
 
     Several threads may read at a time.
     """
 
-    def __init__(self, layers: Sequence[Layer], opened: OpenLayers) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], opened: OpenLayers, frame: LocalFrame | None = None
+    ) -> None:
         self._layers = tuple(layers)
         self._opened = opened
         names = sorted({name_of(layer.crs) for layer in layers})
         more = ["..."] if len(names) > _NAMED_SYSTEMS else []
         self.coordinate_reference_system = ", ".join(names[:_NAMED_SYSTEMS] + more)
-        self.frame = self._frame_at_centre()
+        self.frame = self._frame_at_centre() if frame is None else frame
         self._crs = CRS.from_string(self.frame.proj_string)
         self._steps_m = self._ground_sample_distances_m()
         self.ground_sample_distance_m = float(self._steps_m.min())
@@ -225,6 +229,7 @@ def open_imagery(
     zoom: int | None = None,
     crs: str | None = None,
     tms: bool | None = None,
+    frame: LocalFrame | None = None,
 ) -> Iterator[Imagery]:
     """Open imagery of one or several sources; the first one shows where several have data.
 
@@ -234,6 +239,7 @@ def open_imagery(
         zoom: Zoom of tile folders and MBTiles; the highest present when None.
         crs: Coordinate reference system of files that name none, such as EPSG:32632.
         tms: Rows of tile folders are counted from the south; found out when None.
+        frame: Frame to read in, such as an existing map's; around their centre when None.
 
     Raises:
         ConfigError: If the coordinate reference system is unknown, or no source is named.
@@ -244,11 +250,13 @@ def open_imagery(
     if not paths:
         raise ConfigError("no imagery is named: give one or more files or folders")
     system = None if crs is None else crs_named(crs)
-    with rasterio.Env(**READING_OPTIONS):
+    with rasterio.Env(**READING_OPTIONS), warnings.catch_warnings():
+        # Set once for all threads: filters that threads change by themselves undo each other.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         layers = [layer for path in paths for layer in layers_of(path, zoom, system, tms)]
         opened = OpenLayers()
         try:
-            imagery = Imagery(layers, opened)
+            imagery = Imagery(layers, opened, frame)
             yield imagery
             imagery.check_damage()
         finally:

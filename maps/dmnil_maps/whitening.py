@@ -72,7 +72,11 @@ def project(
     mean: npt.NDArray[np.float32],
     projection: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
-    """Unit-length map descriptors (N, K) of an encoder's descriptors (N, D)."""
-    projected = (descriptors - mean) @ projection
+    """Unit-length map descriptors (N, K) of an encoder's descriptors (N, D).
+
+    In 64 bits: products of matrices round by how many rows they have, and a tile's bytes must not
+    depend on the tiles that it is projected with.
+    """
+    projected = (np.asarray(descriptors, np.float64) - mean) @ projection.astype(np.float64)
     lengths = np.linalg.norm(projected, axis=1, keepdims=True)
     return np.asarray(projected / np.maximum(lengths, 1e-12), np.float32)
