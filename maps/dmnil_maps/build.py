@@ -6,9 +6,9 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from dmnil_maps.map_arrays import (
     write_projected,
 )
 from dmnil_maps.map_bounds import bounds_of, local_bounds_of
+from dmnil_maps.picture_digest import write_digests
 from dmnil_maps.preview import write_preview
 from dmnil_maps.raster import Imagery, open_imagery
 from dmnil_maps.read_ahead import mapped_ahead
@@ -36,6 +37,7 @@ from dmnil_maps.tiling import MINIMUM_COVERED_SHARE, LatticeBlock, chosen_positi
 from dmnil_maps.work_folder import WorkFolder, work_folder
 from edge_runtime import __version__
 from edge_runtime.contract.artefact import staged_directory
+from edge_runtime.contract.descriptor_store import STORAGES
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import ConfigError, MapError
 from edge_runtime.contract.region_map import MAP_KIND, PREVIEW_FILE
@@ -102,6 +104,11 @@ class BuildConfig:
             raise ConfigError(f"footprints must be positive metres: {self.footprints_m}")
         if not 0 < self.stride_ratio <= 1:
             raise ConfigError(f"stride ratio must be above 0 and at most 1: {self.stride_ratio}")
+        if self.storage not in STORAGES:
+            raise ConfigError(
+                f"unknown storage of descriptors {self.storage!r}: choose one of "
+                f"{', '.join(STORAGES)}"
+            )
         if self.descriptor_size < 1:
             raise ConfigError(f"descriptor size must be 1 or more: {self.descriptor_size}")
         if self.batch_size < 1 or self.threads < 0 or self.readers < 1:
@@ -191,8 +198,9 @@ def build_with_report(config: BuildConfig) -> BuildReport:
         spec = spec_of(config, bundle, imagery)
         described = DescribedTiles(work.path, bundle.descriptor_size, _made_from(spec, bundle))
         taken_over = described.count
-        encoder_s = _describe(imagery, engine, spec, described, config.readers, work)
-        tiles = _finish(imagery, spec, described, bundle, config, work, staging)
+        with _telling_what_is_kept(work, described):
+            encoder_s = _describe(imagery, engine, spec, described, config.readers, work)
+            tiles = _finish(imagery, spec, described, bundle, config, work, staging)
         work.keep = False
     return BuildReport(
         output=config.output,
@@ -203,6 +211,20 @@ def build_with_report(config: BuildConfig) -> BuildReport:
         wall_s=time.perf_counter() - started,
         encoder_s=encoder_s,
     )
+
+
+@contextmanager
+def _telling_what_is_kept(work: WorkFolder, described: DescribedTiles) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if work.keep:
+            logger.warning(
+                "%d tiles are kept in %s: the same command goes on from there",
+                described.count,
+                work.path,
+            )
+        raise
 
 
 def spec_of(config: BuildConfig, bundle: EncoderBundle, imagery: Imagery) -> DescribeSpec:
@@ -340,6 +362,7 @@ def _finish(
             "ground_sample_distance_m": round(imagery.ground_sample_distance_m, 4),
         },
     }
+    write_digests(staging, raw_tiles["digest"][order])
     write_region_map(
         staging, contents, descriptor_chunks(projected), provenance, storage=config.storage
     )

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from dmnil_maps.distinctiveness import LOW_DISTINCTIVENESS
 from edge_runtime.contract.artefact import MANIFEST_NAME
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import MapError
@@ -26,6 +27,7 @@ def summary_of(region_map: RegionMap) -> dict[str, Any]:
         "descriptor_size": region_map.descriptor_size,
         "storage": manifest["storage"],
         "tiles": len(region_map.tiles),
+        "indistinct_share": round(_indistinct_share(region_map), 4),
         "levels": manifest["levels"],
         "area_km2": round(covered_area_km2(region_map), 3),
         "bounds": manifest["bounds"],
@@ -33,6 +35,11 @@ def summary_of(region_map: RegionMap) -> dict[str, Any]:
         "imagery": manifest["imagery"],
         "bytes_on_disk": size + (region_map.folder / MANIFEST_NAME).stat().st_size,
     }
+
+
+def _indistinct_share(region_map: RegionMap) -> float:
+    """Share of tiles that hardly tell where they are."""
+    return float(np.mean(region_map.tiles["distinctiveness"] < LOW_DISTINCTIVENESS))
 
 
 def covered_area_km2(region_map: RegionMap) -> float:
@@ -60,6 +67,7 @@ def table_of(summary: dict[str, Any]) -> str:
         ("", f"{encoder['backbone']}, {encoder['head']}"),
         ("descriptors", f"{summary['descriptor_size']} values, {summary['storage']}"),
         ("tiles", f"{summary['tiles']:,}"),
+        ("", f"{summary['indistinct_share']:.1%} look like many others (sea, fields, forest)"),
     ]
     for number, level in enumerate(summary["levels"]):
         rows.append(

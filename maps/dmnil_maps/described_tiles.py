@@ -29,6 +29,7 @@ RAW_TILE_DTYPE = np.dtype(
         ("lattice_row", "<u4"),
         ("lattice_column", "<u4"),
         ("contrast", "<f4"),
+        ("digest", "<u8"),
     ]
 )
 """A tile whose descriptor stands in the same row of the raw descriptors."""
@@ -82,7 +83,7 @@ class DescribedTiles:
         tiles = np.zeros(len(block.lattice), RAW_TILE_DTYPE)
         tiles["level"] = level
         tiles["lattice_row"], tiles["lattice_column"] = block.lattice.T
-        tiles["contrast"] = block.contrast
+        tiles["contrast"], tiles["digest"] = block.contrast, block.digests
         contents = (tiles.tobytes(), block.descriptors.astype("<f2").tobytes())
         for stream, content in zip(self._streams, contents, strict=False):
             _write_whole(stream, content)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmnil_maps.area import LocalArea
+from dmnil_maps.picture_digest import picture_digests
 from dmnil_maps.raster import Imagery, open_imagery
 from dmnil_maps.tiling import LatticeBlock, block_windows, chosen_positions, lattice_blocks
 from edge_runtime.contract.region_map import MapLevel
@@ -69,22 +70,25 @@ class BlockTiles:
         lattice: (N, 2) lattice rows and columns.
         pictures: N of (H, W, 3), parts of one larger picture.
         contrast: (N,) standard deviation of the grey levels, 0 to 255.
+        digests: (N,) of the pictures, see `picture_digest`.
         examined: Positions looked at, those without imagery included.
     """
 
     lattice: npt.NDArray[np.int64]
     pictures: list[npt.NDArray[np.uint8]]
     contrast: npt.NDArray[np.float32]
+    digests: npt.NDArray[np.uint64]
     examined: int
 
 
 @dataclass(frozen=True)
 class DescribedBlock:
-    """Tiles of a block: lattice rows and columns (N, 2), descriptors (N, D), contrasts (N,)."""
+    """A block's tiles as a map takes them: see `BlockTiles`, and descriptors (N, D)."""
 
     lattice: npt.NDArray[np.int64]
     descriptors: npt.NDArray[np.float32]
     contrast: npt.NDArray[np.float32]
+    digests: npt.NDArray[np.uint64]
     examined: int
     encoder_s: float
 
@@ -114,10 +118,12 @@ def read_block(imagery: Imagery, spec: DescribeSpec, block: LatticeBlock) -> Blo
         )
         if window.kept
     ]
+    pictures = [window.rgb for window in windows]
     return BlockTiles(
         lattice=np.array([window.place for window in windows], np.int64).reshape(-1, 2),
-        pictures=[window.rgb for window in windows],
-        contrast=np.array([_contrast(window.rgb) for window in windows], np.float32),
+        pictures=pictures,
+        contrast=np.array([_contrast(rgb) for rgb in pictures], np.float32),
+        digests=picture_digests(pictures),
         examined=int(np.count_nonzero(chosen)),
     )
 
@@ -151,6 +157,7 @@ def encode_block(
         lattice=tiles.lattice,
         descriptors=np.concatenate(described) if described else np.empty((0, 0), np.float32),
         contrast=tiles.contrast,
+        digests=tiles.digests,
         examined=tiles.examined,
         encoder_s=encoder_s,
     )

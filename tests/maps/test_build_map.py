@@ -213,7 +213,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path, imagery_of, tiny_encoder)
     )
     assert set(first) == {
         "manifest.json", "tiles.npy", "descriptors.npy", "descriptor_mean.npy", "preview.jpg",
-        "projection.npy", "lattice_blocks.npy", "lattice_rows.npy",
+        "projection.npy", "lattice_blocks.npy", "lattice_rows.npy", "picture_digests.npy",
     }  # fmt: skip
     assert first == second
     assert str(tmp_path) not in first["manifest.json"].decode()
@@ -317,6 +317,7 @@ def test_another_artefact_is_never_replaced(tmp_path, imagery_of, tiny_encoder):
         {"stride_ratio": 0.0},
         {"stride_ratio": 1.5},
         {"descriptor_size": 0},
+        {"storage": "zip"},
         {"batch_size": 0},
         {"threads": -1},
         {"readers": 0},

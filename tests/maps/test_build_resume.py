@@ -229,7 +229,8 @@ def test_two_builds_of_one_map_do_not_meet(tmp_path, imagery_of, tiny_encoder):
 def block_of(first: int, count: int) -> DescribedBlock:
     lattice = np.stack([np.full(count, first), np.arange(count)], axis=-1)
     values = (first + np.arange(count * 3).reshape(count, 3) / 8).astype(np.float32)
-    return DescribedBlock(lattice, values, np.full(count, 9.0, np.float32), count + 1, 0.5)
+    contrast, digests = np.full(count, 9.0, np.float32), np.arange(count, dtype=np.uint64)
+    return DescribedBlock(lattice, values, contrast, digests, count + 1, 0.5)
 
 
 def test_whatever_is_cut_off_or_damaged_is_dropped_to_the_last_whole_block(tmp_path):
