@@ -44,6 +44,7 @@ def write_small_map(
     levels: tuple[MapLevel, ...] = (LEVEL,),
     missing: frozenset[tuple[int, int]] = frozenset(),
     storage: str = "float16",
+    coarse_index: bool | None = None,
 ) -> Path:
     """Write a map whose tiles have random unit descriptors; `missing` lattice places have none."""
     rng = np.random.default_rng(11)
@@ -74,7 +75,9 @@ def write_small_map(
             raise OSError(f"{PREVIEW_FILE} was not written")
         chunks = np.array_split(descriptors.astype(np.float32), 3)
         provenance = {"imagery": {"attribution": "nobody"}}
-        write_region_map(staging, contents, chunks, provenance, storage=storage)
+        write_region_map(
+            staging, contents, chunks, provenance, storage=storage, coarse_index=coarse_index
+        )
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ STORAGES = ("float16", "int8", "pq")
 DESCRIPTORS_FILE = "descriptors.npy"
 SCALE_FILE = "descriptor_scale.npy"
 CODEBOOK_FILE = "descriptor_codebook.npy"
-_RESIDENT_BYTES = 128 << 20
-_PAGE_BYTES = mmap.PAGESIZE
+_RESIDENT_BYTES = 16 << 20
+_BLOCK_ROWS = 512
 # A half's exponent is biased by 15, a single's by 127.
 _HALF_TO_SINGLE = np.float32(2.0**112)
+
+# A half's bits at a single's places leave the sign in bits 28 to 31, where only 31 is its own.
+_HALF_BITS_KEPT = np.int32(-0x70000001)
 
 Rows = npt.NDArray[np.integer[Any]]
 
@@ -28,57 +32,109 @@ class DescriptorStore(ABC):
     """Descriptors (N, D) of a map's tiles, memory-mapped in the form that their file has.
 
     Pages that were read count as the process's own memory until they are given back; they are,
-    every 128 MB, so that a long flight over a large map does not gather the map in memory.
+    every 16 MB, so that a long flight over a large map does not gather the map in memory.
     """
 
     def __init__(self, stored: npt.NDArray[Any], size: int) -> None:
         self.stored = stored
         self.size = size
         self._bytes_read = 0
+        self._scratch = threading.local()
 
     def __len__(self) -> int:
         return len(self.stored)
 
     def decoded(self, rows: Rows | slice) -> npt.NDArray[np.float32]:
         """Descriptors (n, D) of some rows."""
-        return self._decode(self._read(rows), rows)
+        rows = _row_numbers(rows, len(self))
+        values = np.empty((len(rows), self.size), np.float32)
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = rows[start : start + _BLOCK_ROWS]
+            values[start : start + len(block)] = self._decode(self._read(block), block)
+        return values
+
+    def scattered(self, rows: Rows) -> npt.NDArray[np.float32]:
+        """Descriptors (n, D) of rows far apart, without reading what lies between them."""
+        advise(self.stored, "MADV_RANDOM")
+        values = self.decoded(rows)
+        advise(self.stored, "MADV_NORMAL")
+        advise(self.stored, "MADV_DONTNEED")
+        return values
 
     def similarity(
         self, rows: Rows | slice, queries: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.float32]:
         """Inner products (Q, n) of queries (Q, D) with some rows' descriptors."""
-        return np.asarray(queries @ self.decoded(rows).T, np.float32)
+        rows = _row_numbers(rows, len(self))
+        prepared = self._prepare(queries)
+        similarity = np.empty((len(queries), len(rows)), np.float32)
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = rows[start : start + _BLOCK_ROWS]
+            products = self._products(prepared, self._read(block), block)
+            similarity[:, start : start + len(block)] = products
+        return similarity
 
     @abstractmethod
-    def _decode(self, stored: npt.NDArray[Any], rows: Rows | slice) -> npt.NDArray[np.float32]:
-        """Float32 (n, D) of rows that were read."""
+    def _decode(self, stored: npt.NDArray[Any], rows: Rows) -> npt.NDArray[np.float32]:
+        """Float32 (n, D) of rows that were read; valid until the next block is."""
 
-    def _read(self, rows: Rows | slice) -> npt.NDArray[Any]:
-        if isinstance(rows, slice):
-            read = np.array(self.stored[rows])
-        else:
-            read = self.stored.take(rows, axis=0)
-        row_bytes = self.stored.strides[0]
-        self._bytes_read += len(read) * max(row_bytes, min(_PAGE_BYTES, 4 * row_bytes))
+    def _prepare(self, queries: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Queries in the form that `_products` takes them."""
+        return queries
+
+    def _products(
+        self, prepared: npt.NDArray[np.float32], stored: npt.NDArray[Any], rows: Rows
+    ) -> npt.NDArray[np.float32]:
+        """Inner products (Q, n) of prepared queries with rows that were read."""
+        return np.asarray(prepared @ self._decode(stored, rows).T, np.float32)
+
+    def _read(self, rows: Rows) -> npt.NDArray[Any]:
+        """A block's stored rows, in memory that the next block uses again.
+
+        Fresh memory for every window would cost more, in page faults, than the search itself.
+        """
+        block = self._buffer("stored", self.stored.dtype, self.stored.shape[1])[: len(rows)]
+        self.stored.take(rows, axis=0, out=block, mode="clip")
+        self._bytes_read += block.nbytes
         if self._bytes_read > _RESIDENT_BYTES:
-            give_pages_back(self.stored)
+            advise(self.stored, "MADV_DONTNEED")
             self._bytes_read = 0
-        return read
+        return block
+
+    def _buffer(self, name: str, dtype: npt.DTypeLike, width: int) -> npt.NDArray[Any]:
+        buffer: npt.NDArray[Any] | None = getattr(self._scratch, name, None)
+        if buffer is None:
+            buffer = np.empty((_BLOCK_ROWS, width), dtype)
+            setattr(self._scratch, name, buffer)
+        return buffer
 
 
 class HalfStore(DescriptorStore):
     """Float16 values as they are."""
 
-    def _decode(self, stored: npt.NDArray[Any], rows: Rows | slice) -> npt.NDArray[np.float32]:
-        # Numpy's own conversion costs as much as all else in a window's search together.
-        bits = stored.view(np.int16).astype(np.int32)
-        sign = bits & np.int32(-(2**31))
-        bits &= 0x7FFF
-        bits <<= 13
-        bits |= sign
-        values = bits.view(np.float32)
+    def _decode(self, stored: npt.NDArray[Any], rows: Rows) -> npt.NDArray[np.float32]:
+        values = self._singles(stored)
         values *= _HALF_TO_SINGLE
         return values
+
+    def _prepare(self, queries: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.asarray(queries * _HALF_TO_SINGLE, np.float32)
+
+    def _products(
+        self, prepared: npt.NDArray[np.float32], stored: npt.NDArray[Any], rows: Rows
+    ) -> npt.NDArray[np.float32]:
+        return np.asarray(prepared @ self._singles(stored).T, np.float32)
+
+    def _singles(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """The halves as singles, too small by 2^112: their bits, moved to a single's places.
+
+        Numpy's own conversion costs as much as all else in a window's search together.
+        """
+        bits = self._buffer("bits", np.int32, self.size)[: len(stored)]
+        np.copyto(bits, stored.view(np.int16))
+        np.left_shift(bits, 13, out=bits)
+        np.bitwise_and(bits, _HALF_BITS_KEPT, out=bits)
+        return bits.view(np.float32)
 
 
 class Int8Store(DescriptorStore):
@@ -88,15 +144,22 @@ class Int8Store(DescriptorStore):
         super().__init__(stored, size)
         self._scale = scale
 
-    def similarity(
-        self, rows: Rows | slice, queries: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.float32]:
-        """Inner products (Q, n): the scale counts once a row rather than once a value."""
-        whole = self._read(rows).astype(np.float32)
-        return np.asarray(queries @ whole.T * self._scale[rows], np.float32)
+    def _decode(self, stored: npt.NDArray[Any], rows: Rows) -> npt.NDArray[np.float32]:
+        values = self._singles(stored)
+        values *= self._scale[rows][:, None]
+        return values
 
-    def _decode(self, stored: npt.NDArray[Any], rows: Rows | slice) -> npt.NDArray[np.float32]:
-        return np.asarray(stored.astype(np.float32) * self._scale[rows][:, None], np.float32)
+    def _products(
+        self, prepared: npt.NDArray[np.float32], stored: npt.NDArray[Any], rows: Rows
+    ) -> npt.NDArray[np.float32]:
+        products = prepared @ self._singles(stored).T
+        products *= self._scale[rows]
+        return np.asarray(products, np.float32)
+
+    def _singles(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        values = self._buffer("singles", np.float32, self.size)[: len(stored)]
+        np.copyto(values, stored)
+        return values
 
 
 class ProductStore(DescriptorStore):
@@ -109,22 +172,23 @@ class ProductStore(DescriptorStore):
         self._codebook = np.array(codebook)
         self._parts = np.arange(codebook.shape[0])
 
-    def similarity(
-        self, rows: Rows | slice, queries: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.float32]:
-        """Inner products (Q, n), summed from those of the parts with their 256 values each."""
-        codes = self._read(rows)
+    def _decode(self, stored: npt.NDArray[Any], rows: Rows) -> npt.NDArray[np.float32]:
+        whole = self._codebook[self._parts[None], stored].reshape(len(stored), -1)
+        return np.asarray(whole[:, : self.size], np.float32)
+
+    def _prepare(self, queries: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Products (Q, parts * 256) of each part of the queries with its 256 values."""
         parts, values, length = self._codebook.shape
         padded = np.zeros((len(queries), parts * length), np.float32)
         padded[:, : self.size] = queries
         products = np.einsum("qpl,pvl->qpv", padded.reshape(-1, parts, length), self._codebook)
-        flat = products.reshape(len(queries), parts * values)
-        places = codes + (self._parts * values)[None]
-        return np.asarray(flat[:, places].sum(axis=2), np.float32)
+        return np.asarray(products.reshape(len(queries), parts * values), np.float32)
 
-    def _decode(self, stored: npt.NDArray[Any], rows: Rows | slice) -> npt.NDArray[np.float32]:
-        whole = self._codebook[self._parts[None], stored].reshape(len(stored), -1)
-        return np.ascontiguousarray(whole[:, : self.size])
+    def _products(
+        self, prepared: npt.NDArray[np.float32], stored: npt.NDArray[Any], rows: Rows
+    ) -> npt.NDArray[np.float32]:
+        places = stored + (self._parts * self._codebook.shape[1])[None]
+        return np.asarray(prepared[:, places].sum(axis=2), np.float32)
 
 
 def open_descriptors(folder: Path, storage: str, count: int, size: int) -> DescriptorStore:
@@ -172,11 +236,24 @@ def open_array(path: Path) -> npt.NDArray[Any]:
     return array
 
 
-def give_pages_back(array: npt.NDArray[Any]) -> None:
-    """Let a memory-mapped array's pages count as the system's again; they stay in its cache."""
+def advise(array: npt.NDArray[Any], advice: str) -> None:
+    """Tell the system how a memory-mapped array will be read, where it takes such advice.
+
+    MADV_DONTNEED gives the pages back to the system, whose cache keeps them.
+    """
     mapping = getattr(array, "_mmap", None)
-    if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        mapping.madvise(mmap.MADV_DONTNEED)
+    if isinstance(mapping, mmap.mmap) and hasattr(mmap, advice):
+        mapping.madvise(getattr(mmap, advice))
+
+
+def _row_numbers(rows: Rows | slice, count: int) -> Rows:
+    """Rows as numbers within the map; those outside are an error here, and not another row."""
+    if isinstance(rows, slice):
+        return np.arange(*rows.indices(count))
+    rows = np.asarray(rows)
+    if rows.size and (rows.min() < 0 or rows.max() >= count):
+        raise IndexError(f"rows {rows.min()} to {rows.max()} of a map of {count} tiles")
+    return rows
 
 
 def _require(path: Path, array: npt.NDArray[Any], dtype: Any, shape: tuple[int, ...]) -> None:

@@ -10,8 +10,21 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.format import open_memmap
 
-from edge_runtime.contract.descriptor_store import DESCRIPTORS_FILE, SCALE_FILE, STORAGES
+from edge_runtime.contract.descriptor_store import (
+    CODEBOOK_FILE,
+    DESCRIPTORS_FILE,
+    SCALE_FILE,
+    STORAGES,
+)
 from edge_runtime.contract.errors import MapError
+from edge_runtime.contract.faiss_library import evenly_spread, import_faiss, single_thread
+
+PRODUCT_PART = 4
+"""Values of a descriptor that pq stores as one byte."""
+PRODUCT_VALUES = 256
+_TRAINING_ROWS = 16_384
+_ROWS_PER_CHUNK = 4096
+_SPOOL_FILE = "descriptors.spool"
 
 Chunks = Iterable[npt.NDArray[np.float32]]
 
@@ -27,7 +40,7 @@ def write_descriptors(staging: Path, chunks: Chunks, count: int, size: int, stor
     if storage == "int8":
         _write_int8(staging, chunks, count, size)
     elif storage == "pq":
-        raise MapError("storage pq needs a codebook")
+        _write_product(staging, chunks, count, size)
     else:
         _write_array(staging / DESCRIPTORS_FILE, chunks, np.dtype("<f2"), count, size)
 
@@ -46,6 +59,39 @@ def _write_int8(staging: Path, chunks: Chunks, count: int, size: int) -> None:
 
     _write_array(staging / DESCRIPTORS_FILE, quantised(), np.dtype("i1"), count, size)
     np.save(staging / SCALE_FILE, scales)
+
+
+def _write_product(staging: Path, chunks: Chunks, count: int, size: int) -> None:
+    """Parts of four values, each as the nearest of 256; trained on what is to be stored."""
+    faiss = import_faiss("storage pq")
+    if count < PRODUCT_VALUES:
+        raise MapError(f"storage pq needs {PRODUCT_VALUES} tiles, this map has {count}: use int8")
+    spool = staging / _SPOOL_FILE
+    _write_array(spool, chunks, np.dtype("<f2"), count, size)
+    whole = np.load(spool, mmap_mode="r")
+    parts = -(-size // PRODUCT_PART)
+
+    def padded(rows: Any) -> npt.NDArray[np.float32]:
+        part = whole[rows]
+        values = np.zeros((len(part), parts * PRODUCT_PART), np.float32)
+        values[:, :size] = part
+        return values
+
+    quantiser = faiss.ProductQuantizer(parts * PRODUCT_PART, parts, 8)
+    quantiser.cp.min_points_per_centroid = 1
+    with single_thread(faiss):
+        quantiser.train(padded(evenly_spread(count, _TRAINING_ROWS)))
+    codebook = faiss.vector_to_array(quantiser.centroids)
+    np.save(
+        staging / CODEBOOK_FILE,
+        codebook.reshape(parts, PRODUCT_VALUES, PRODUCT_PART).astype("<f4"),
+    )
+    coded = (
+        quantiser.compute_codes(padded(slice(start, start + _ROWS_PER_CHUNK)))
+        for start in range(0, count, _ROWS_PER_CHUNK)
+    )
+    _write_array(staging / DESCRIPTORS_FILE, coded, np.dtype("u1"), count, parts)
+    spool.unlink()
 
 
 def _write_array(

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.artefact import write_manifest
+from edge_runtime.contract.coarse_index import write_coarse_indexes
+from edge_runtime.contract.descriptor_store import open_descriptors
 from edge_runtime.contract.descriptor_writer import write_descriptors
 from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.geodesy import LocalFrame
@@ -47,6 +49,7 @@ def write_region_map(
     provenance: Mapping[str, Any],
     *,
     storage: str = "float16",
+    coarse_index: bool | None = None,
 ) -> None:
     """Write tiles, lattice, descriptors and manifest beside the preview picture already there.
 
@@ -56,6 +59,8 @@ def write_region_map(
         chunks: Descriptors (n, D) in the same order, a part at a time.
         provenance: Further manifest fields: where imagery and encoder came from.
         storage: float16, int8 or pq.
+        coarse_index: Whether levels get one for searches without a prior; if None, those of more
+            than 50,000 tiles do where faiss is installed.
     Raises:
         MapError: If tiles and descriptors do not fit together, or the storage does not suit them.
     """
@@ -67,10 +72,12 @@ def write_region_map(
         raise MapError("tiles are not in the map's order")
     write_lattice(staging, contents.levels, tiles)
     write_descriptors(staging, chunks, len(tiles), size, storage)
+    counts = np.bincount(tiles["level"], minlength=len(contents.levels)).tolist()
+    store = open_descriptors(staging, storage, len(tiles), size)
+    write_coarse_indexes(staging, store, counts, coarse_index)
     np.save(staging / TILES_FILE, tiles)
     np.save(staging / MEAN_FILE, contents.descriptor_mean.astype(np.float32))
     np.save(staging / PROJECTION_FILE, contents.projection.astype(np.float32))
-    counts = np.bincount(contents.tiles["level"], minlength=len(contents.levels))
     body = {
         "encoder_sha256": contents.encoder_sha256,
         "encoder_descriptor_size": int(contents.projection.shape[0]),
@@ -81,7 +88,7 @@ def write_region_map(
             "origin_longitude_deg": contents.frame.longitude_deg,
         },
         "levels": [
-            {**asdict(level), "tiles": int(count)}
+            {**asdict(level), "tiles": count}
             for level, count in zip(contents.levels, counts, strict=True)
         ],
         "preview": asdict(contents.preview),

@@ -72,7 +72,8 @@ def scores_on_grid(
     """Score of the view for a drone in each cell of the grid, NaN where the map has no tile.
 
     A drone in a cell looks at the ground the window's offset away; the score there is
-    interpolated between the lattice's tiles.
+    interpolated between the lattice's tiles. In windows of very many tiles the improbable ones
+    score as chance does, where the likelihood ratio is at its floor.
     """
     level = region_map.levels[level_number]
     rows, columns = _lattice_window(level, window, grid)
@@ -80,7 +81,7 @@ def scores_on_grid(
     present = lattice >= 0
     field = np.full(lattice.shape, np.nan, np.float32)
     if present.any():
-        field[present] = search.scores(query, level_number, lattice[present])
+        field[present] = search.scores_where_likely(query, level_number, lattice[present])
     else:
         return np.full(grid.mass.shape, np.nan, np.float32)
     step = grid.cell_m / level.stride_m

@@ -194,15 +194,14 @@ class Localiser:
         height_m: float,
     ) -> tuple[MatchedPlace, ...]:
         """The whole map's best tiles, moved to where the image centre meets flat ground."""
-        scores = self._search.scores(query, level)
-        best = np.argsort(-scores)[: self._config.frame_matches]
-        tiles = self._map.tiles[self._search.level_tiles(level)[best]]
+        rows, scores = self._search.best([query[None]], [level], self._config.frame_matches)
+        tiles = self._map.tiles[rows[0]]
         centres = self._map.levels[level].centre(tiles["lattice_row"], tiles["lattice_column"])
         to_image_centre = centre_ground_point(attitude, height_m) - window.offset_m
         latitude, longitude = self._map.frame.to_geodetic(centres + to_image_centre)
         return tuple(
             MatchedPlace(float(lat), float(lon), round(float(score), 3))
-            for lat, lon, score in zip(latitude, longitude, scores[best], strict=True)
+            for lat, lon, score in zip(latitude, longitude, scores[0], strict=True)
         )
 
     def _conclude(
