@@ -10,6 +10,7 @@ from types import FrameType
 
 from dmnil_maps.commands.build import build
 from dmnil_maps.commands.cut import cut
+from dmnil_maps.commands.diff import diff
 from dmnil_maps.commands.info import info
 from dmnil_maps.commands.merge import merge
 from dmnil_maps.commands.preview import preview
@@ -30,6 +31,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "merge": merge,
     "store": store,
     "update": update,
+    "diff": diff,
     "preview": preview,
     "keygen": keygen,
     "sign": sign,

@@ -125,7 +125,7 @@ def _common_levels(
                     f"{region_map.folder} has another mean descriptor of {level.footprint_m:g} m "
                     f"tiles than {anchor_map.folder}: they are not parts of one build"
                 )
-            row, column = _steps_between(anchor, level, anchor_map, region_map)
+            row, column = steps_between(anchor, level, anchor_map, region_map)
             own.append(_Offset(number, row, column))
             spans[number].append((row, column, row + level.rows, column + level.columns))
         found.append(own)
@@ -163,9 +163,14 @@ def _group_of(
     return None
 
 
-def _steps_between(
+def steps_between(
     anchor: MapLevel, level: MapLevel, anchor_map: RegionMap, region_map: RegionMap
 ) -> tuple[int, int]:
+    """Rows and columns from one map's lattice to another's first position.
+
+    Raises:
+        MapError: If they are not whole steps apart.
+    """
     rows = (anchor.first_north_m - level.first_north_m) / anchor.stride_m
     columns = (level.first_east_m - anchor.first_east_m) / anchor.stride_m
     off_m = max(abs(rows - round(rows)), abs(columns - round(columns))) * anchor.stride_m
