@@ -31,7 +31,7 @@ from dmnil_maps.map_arrays import (
 from dmnil_maps.map_bounds import bounds_of, local_bounds_of
 from dmnil_maps.picture_digest import write_digests
 from dmnil_maps.preview import write_preview
-from dmnil_maps.raster import Imagery, open_imagery
+from dmnil_maps.raster import ORIGIN_DECIMALS, Imagery, open_imagery
 from dmnil_maps.read_ahead import mapped_ahead
 from dmnil_maps.tiling import MINIMUM_COVERED_SHARE, LatticeBlock, chosen_positions, lattice_over
 from dmnil_maps.work_folder import WorkFolder, work_folder
@@ -40,6 +40,7 @@ from edge_runtime.contract.artefact import staged_directory
 from edge_runtime.contract.descriptor_store import STORAGES
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import ConfigError, MapError
+from edge_runtime.contract.geodesy import LocalFrame
 from edge_runtime.contract.region_map import MAP_KIND, PREVIEW_FILE
 from edge_runtime.contract.region_map_writer import MapContents, write_region_map
 from edge_runtime.engines import Engine, open_engine
@@ -47,6 +48,9 @@ from edge_runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
+FRAME_REACH_M = 100_000.0
+"""A map of an area whose middle is further from the imagery's has a frame of its own: up to there
+metres are short by 1 in 8,000 at most, and north is north to about a degree."""
 _BLOCKS_AHEAD_PER_READER = 2
 _PROJECTED = "descriptors.projected"
 
@@ -191,7 +195,7 @@ def build_with_report(config: BuildConfig) -> BuildReport:
     bundle = load_encoder_bundle(config.encoder)
     engine = open_engine(bundle, config.precision, config.engine, config.threads)
     with (
-        open_imagery(config.sources, config.zoom, config.crs, config.tms) as imagery,
+        _opened_imagery(config) as imagery,
         work_folder(config.output) as work,
         staged_directory(config.output, MAP_KIND) as staging,
     ):
@@ -210,6 +214,31 @@ def build_with_report(config: BuildConfig) -> BuildReport:
         damaged_blocks=imagery.damage.blocks,
         wall_s=time.perf_counter() - started,
         encoder_s=encoder_s,
+    )
+
+
+@contextmanager
+def _opened_imagery(config: BuildConfig) -> Iterator[Imagery]:
+    """The imagery in its own frame, or in one around an area that lies far from its middle."""
+    opening = (config.sources, config.zoom, config.crs, config.tms)
+    with open_imagery(*opening) as imagery:
+        frame = None if config.area is None else _frame_around(config.area, imagery)
+        if frame is None:
+            yield imagery
+            return
+    with open_imagery(*opening, frame) as imagery:
+        yield imagery
+
+
+def _frame_around(area: GeodeticArea, imagery: Imagery) -> LocalFrame | None:
+    """A frame at the middle of an area, unless the imagery's own serves it."""
+    bounds = locate(area, imagery.frame, imagery.bounds).bounds
+    middle = np.array([bounds.west_m + bounds.east_m, bounds.south_m + bounds.north_m]) / 2
+    if float(np.linalg.norm(middle)) <= FRAME_REACH_M:
+        return None
+    latitude_deg, longitude_deg = imagery.frame.to_geodetic(middle)
+    return LocalFrame(
+        round(float(latitude_deg), ORIGIN_DECIMALS), round(float(longitude_deg), ORIGIN_DECIMALS)
     )
 
 
@@ -246,6 +275,7 @@ def spec_of(config: BuildConfig, bundle: EncoderBundle, imagery: Imagery) -> Des
         zoom=config.zoom,
         crs=config.crs,
         tms=config.tms,
+        frame=imagery.frame,
         levels=tuple(levels),
         area=area,
         encoder=config.encoder.absolute(),
@@ -388,7 +418,7 @@ def _made_from(spec: DescribeSpec, bundle: EncoderBundle) -> dict[str, Any]:
     """All that decides the raw descriptors, by the name under which a change of it is told."""
     return {
         "imagery": [_fingerprint(path) for path in spec.imagery] + [spec.zoom, spec.crs, spec.tms],
-        "levels": [asdict(level) for level in spec.levels],
+        "levels": [asdict(level) for level in spec.levels] + [asdict(spec.frame)],
         "area": None if spec.area is None else spec.area.digest,
         "encoder": [bundle.encoder_sha256, spec.precision],
         "engine settings": [spec.backend, spec.threads, spec.batch_size],

@@ -22,6 +22,7 @@ from dmnil_maps.area import LocalArea
 from dmnil_maps.picture_digest import picture_digests
 from dmnil_maps.raster import Imagery, open_imagery
 from dmnil_maps.tiling import LatticeBlock, block_windows, chosen_positions, lattice_blocks
+from edge_runtime.contract.geodesy import LocalFrame
 from edge_runtime.contract.region_map import MapLevel
 from edge_runtime.engines import Engine, open_engine
 
@@ -33,6 +34,7 @@ class DescribeSpec:
     Args:
         imagery: Sources of imagery, the first one on top.
         zoom: Zoom of tile folders, see `open_imagery`; likewise crs and tms.
+        frame: The map's frame.
         levels: The map's lattices.
         area: Positions whose footprints do not touch it are left out; None for everything.
         encoder: Encoder bundle.
@@ -47,6 +49,7 @@ class DescribeSpec:
     zoom: int | None
     crs: str | None
     tms: bool | None
+    frame: LocalFrame
     levels: tuple[MapLevel, ...]
     area: LocalArea | None
     encoder: Path
@@ -181,7 +184,9 @@ class _OpenInputs:
     def __init__(self, spec: DescribeSpec) -> None:
         self._stack = ExitStack()
         self.inputs = (
-            self._stack.enter_context(open_imagery(spec.imagery, spec.zoom, spec.crs, spec.tms)),
+            self._stack.enter_context(
+                open_imagery(spec.imagery, spec.zoom, spec.crs, spec.tms, spec.frame)
+            ),
             open_engine(spec.encoder, spec.precision, spec.backend, spec.threads),
         )
 

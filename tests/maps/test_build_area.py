@@ -94,6 +94,33 @@ def test_an_area_without_imagery_is_refused(tmp_path, imagery_of, tiny_encoder):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_area_far_from_the_middle_of_the_imagery_has_a_frame_of_its_own(
+    tmp_path, imagery_of, tiny_encoder, monkeypatch
+):
+    monkeypatch.setattr("dmnil_maps.build.FRAME_REACH_M", 50.0)
+    build = {"imagery": imagery_of("utm"), "encoder": tiny_encoder, "footprints_m": (60.0,)}
+    near, far = (
+        load_region_map(
+            build_map(
+                BuildConfig(
+                    **build,
+                    output=tmp_path / f"{east}.map",
+                    area=bounds_area(degrees_of(east - 60.0, -60.0, east + 60.0, 60.0)),
+                )
+            )
+        )
+        for east in (20.0, 150.0)
+    )
+    np.testing.assert_allclose(
+        FRAME.to_local(far.frame.latitude_deg, far.frame.longitude_deg), [150.0, 0.0], atol=0.3
+    )
+    assert np.abs(FRAME.to_local(near.frame.latitude_deg, near.frame.longitude_deg)).max() < 2.0
+    # Around the same place either way.
+    for region_map, east in ((near, 20.0), (far, 150.0)):
+        found = FRAME.to_local(region_map.tiles["latitude_deg"], region_map.tiles["longitude_deg"])
+        np.testing.assert_allclose(found.mean(axis=0), [east, 0.0], atol=15.0)
+
+
 def test_sea_is_told_from_town(tmp_path, tiny_encoder, capsys):
     transform, width, height = raster_grid("EPSG:32632")
     picture = paint(Ground(), "EPSG:32632", transform, width, height)
