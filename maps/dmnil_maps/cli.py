@@ -11,6 +11,7 @@ from types import FrameType
 from dmnil_maps.commands.build import build
 from dmnil_maps.commands.cut import cut
 from dmnil_maps.commands.diff import diff
+from dmnil_maps.commands.export import export
 from dmnil_maps.commands.info import info
 from dmnil_maps.commands.merge import merge
 from dmnil_maps.commands.preview import preview
@@ -35,6 +36,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "preview": preview,
     "keygen": keygen,
     "sign": sign,
+    "export": export,
     "sample": sample,
 }
 
