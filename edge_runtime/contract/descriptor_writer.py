@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.format import open_memmap
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
 from edge_runtime.contract.descriptor_store import (
     CODEBOOK_FILE,
@@ -97,15 +97,18 @@ def _write_product(staging: Path, chunks: Chunks, count: int, size: int) -> None
 def _write_array(
     path: Path, chunks: Iterable[npt.NDArray[Any]], dtype: np.dtype[Any], count: int, size: int
 ) -> None:
-    stored = open_memmap(path, "w+", dtype, (count, size))
+    header = {"descr": dtype_to_descr(dtype), "fortran_order": False, "shape": (count, size)}
     done = 0
-    for chunk in chunks:
-        if chunk.ndim != 2 or chunk.shape[1] != size or done + len(chunk) > count:
-            raise MapError(
-                f"descriptors {chunk.shape} after {done} do not fit {count} tiles of {size} values"
-            )
-        stored[done : done + len(chunk)] = chunk
-        done += len(chunk)
+    # Not memory-mapped: there, a full disk is a signal that kills the process without a word.
+    with path.open("wb") as stream:
+        write_array_header_1_0(stream, header)
+        for chunk in chunks:
+            if chunk.ndim != 2 or chunk.shape[1] != size or done + len(chunk) > count:
+                raise MapError(
+                    f"descriptors {chunk.shape} after {done} do not fit {count} tiles of {size} "
+                    "values"
+                )
+            stream.write(chunk.astype(dtype).tobytes())
+            done += len(chunk)
     if done != count:
         raise MapError(f"{done} descriptors came for {count} tiles")
-    stored.flush()
