@@ -103,9 +103,10 @@ def _add_encoder_options(parser: ArgumentParser) -> None:
         "--backbone", type=Backbone | None, help="refuse the weights of any other network"
     )
     parser.add_argument(
-        "--head", type=Head | None, help="global average, or averages over a grid of cells"
+        "--head", type=Head | None, help="average over all, over a grid of cells, or over rings"
     )
     parser.add_argument("--grid_size", type=int | None, help="cells a side of the grid head")
+    parser.add_argument("--ring_count", type=int | None, help="rings of the rings head")
     parser.add_argument(
         "--output_stride", type=int | None, help="cut the backbone off at 8, 16 or 32 (whole)"
     )

@@ -10,7 +10,7 @@ from dmnil_train.data.config import DataConfig
 from edge_runtime.contract.errors import ConfigError
 
 Backbone = Literal["convnext", "efficientnet-lite2"]
-Head = Literal["gap", "grid"]
+Head = Literal["gap", "grid", "rings"]
 PixelScale = Literal["fixed", "per-image"]
 
 
@@ -75,8 +75,9 @@ class ExportConfig:
         thresholds: What verification insists on.
         data: Region or dataset with true places, to compare retrieval on.
         backbone: Refuse weights of any other network.
-        head: Global average, or averages over a grid of cells.
+        head: Global average, averages over a grid of cells, or over concentric rings.
         grid_size: Cells along each side of the grid head.
+        ring_count: Rings of the rings head.
         output_stride: Where the backbone is cut off: 8, 16 or 32 (whole) input pixels a position.
         input_size: Side of the square input in pixels.
         pixel_scale: Fixed mean and deviation, or every image's channels brought to the same.
@@ -98,6 +99,7 @@ class ExportConfig:
     backbone: Backbone | None = None
     head: Head | None = None
     grid_size: int | None = None
+    ring_count: int | None = None
     output_stride: int | None = None
     input_size: int | None = None
     pixel_scale: PixelScale | None = None

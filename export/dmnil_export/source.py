@@ -69,6 +69,7 @@ def _with_choices(own: EncoderConfig, config: ExportConfig) -> EncoderConfig:
     choices = EncoderChoices(
         head=config.head,
         grid_size=config.grid_size,
+        ring_count=config.ring_count,
         output_stride=config.output_stride,
         input_size=config.input_size,
         pixel_scale=config.pixel_scale,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from dmnil_export.cli import main
 from dmnil_train.encoder.checkpoint import save_checkpoint
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
-from tests.export.encoders import trained_looking_encoder, write_pictures
+from tests.export.encoders import TINY, trained_looking_encoder, write_pictures
 
 EVERY_PRECISION = ["--fp16", "--int8", "--int8-cpu"]
 
@@ -42,7 +43,18 @@ def lite2_bundle(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> En
     return load_encoder_bundle(output)
 
 
-@pytest.fixture(params=["convnext", "lite2"])
+@pytest.fixture(scope="session")
+def rings_bundle(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> EncoderBundle:
+    """A tiny ConvNeXt cut off early, under a head of rings."""
+    folder = tmp_path_factory.mktemp("rings")
+    config = replace(TINY, head="rings", ring_count=2, output_stride=16)
+    weights = save_checkpoint(trained_looking_encoder(config), folder / "best.safetensors", {})
+    arguments = [str(weights), "-o", str(folder / "rings.encoder"), *EVERY_PRECISION]
+    assert main([*arguments, "--calibrate", str(pictures)]) == 0
+    return load_encoder_bundle(folder / "rings.encoder")
+
+
+@pytest.fixture(params=["convnext", "lite2", "rings"])
 def bundle(request: pytest.FixtureRequest) -> EncoderBundle:
     """Each kind of encoder in turn."""
     found = request.getfixturevalue(f"{request.param}_bundle")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -109,18 +110,16 @@ def grid_average(feature_map: Tensor, grid_size: int) -> Tensor:
 def _ring_weights(height: int, width: int, ring_count: int) -> Tensor:
     """Matrix (h w, R): the share of each ring's area that lies in each position.
 
-    Rings are 1/R of half the shorter side wide; the last one reaches to the corners.
+    Rings are 1/R of half the shorter side wide; the last one reaches to the corners. Computed by
+    numpy, so that an exported graph holds the numbers and not their computation.
     """
     fine = 16  # points a position and side, by which areas are measured
-    shorter = min(height, width)
-    rows, columns = (
-        (torch.arange(side * fine) + 0.5) / fine - side / 2 for side in (height, width)
-    )
-    radii = torch.hypot(rows[:, None], columns[None]) / (shorter / 2)
-    ring = (radii * ring_count).long().clamp_max(ring_count - 1)
-    areas = functional.one_hot(ring, ring_count).permute(2, 0, 1)[:, None].to(torch.float32)
-    weights = functional.avg_pool2d(areas, fine).flatten(1).T
-    return weights / weights.sum(dim=0)
+    rows, columns = ((np.arange(side * fine) + 0.5) / fine - side / 2 for side in (height, width))
+    radii = np.hypot(rows[:, None], columns) / (min(height, width) / 2)
+    ring = np.minimum(radii * ring_count, ring_count - 1).astype(np.intp)
+    areas = np.eye(ring_count)[ring].reshape(height, fine, width, fine, ring_count)
+    weights = areas.sum(axis=(1, 3)).reshape(height * width, ring_count)
+    return torch.from_numpy((weights / weights.sum(axis=0)).astype(np.float32))
 
 
 def _window_weights(side: int, grid_size: int) -> Tensor:

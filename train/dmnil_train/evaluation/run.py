@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dmnil_train.data.pool import RetrievalTask
 from dmnil_train.evaluation.evaluate import (
@@ -28,6 +28,7 @@ SATELLITE_QUERIES = "satellite->"
 """How the names of tasks begin whose queries are no drone pictures."""
 
 Precision = Literal["fp32", "fp16", "int8", "int8-cpu"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, is {self.batch_size}")
-        if self.precision not in ("fp32", "fp16", "int8"):
-            raise ConfigError(f"precision is {self.precision!r}: choose fp32, fp16 or int8")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"precision is {self.precision!r}: choose {', '.join(PRECISIONS)}")
         for name in ("threads", "readers", "robustness_queries", "seed"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be 0 or more, is {getattr(self, name)}")
