@@ -12,6 +12,7 @@ from dmnil_maps.area import GeodeticArea, LocalArea, locate
 from dmnil_maps.map_bounds import local_bounds_of
 from dmnil_maps.map_parts import cropped_levels, placed_from, provenance_after, write_parts
 from dmnil_maps.preview_mosaic import write_mosaic
+from dmnil_maps.raster import LocalBounds
 from edge_runtime.contract.artefact import staged_directory
 from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.region_map import MAP_KIND, RegionMap, load_region_map
@@ -38,8 +39,8 @@ def cut_map(source: Path, output: Path, area: GeodeticArea) -> CutReport:
         OutputError: If the new map cannot be written.
     """
     region_map = load_region_map(source)
-    bounds = local_bounds_of(region_map.frame, np.asarray(region_map.tiles))
-    return cut_region_map(region_map, output, area.name, locate(area, region_map.frame, bounds))
+    local = locate(area, region_map.frame, _lattice_bounds(region_map))
+    return cut_region_map(region_map, output, area.name, local)
 
 
 def cut_region_map(
@@ -71,8 +72,28 @@ def cut_region_map(
 
 
 def _rows_touching(region_map: RegionMap, area: LocalArea) -> npt.NDArray[np.intp]:
-    tiles = np.asarray(region_map.tiles)
-    centres = region_map.frame.to_local(tiles["latitude_deg"], tiles["longitude_deg"])
-    half_side = tiles["footprint_m"].astype(np.float64)[:, None] / 2
-    west_south, east_north = centres - half_side, centres + half_side
-    return np.flatnonzero(area.touches(*west_south.T, *east_north.T))
+    """Rows of the tiles whose footprints touch an area; places come from the lattices."""
+    bounds = area.bounds
+    found = []
+    for number, level in enumerate(region_map.levels):
+        rows = region_map.rows_of_level(number)
+        tiles, half_m = region_map.tiles[rows], level.footprint_m / 2
+        centres = level.centre(tiles["lattice_row"], tiles["lattice_column"])
+        # Comparing numbers first, since shapes of a million tiles are costly.
+        near = (centres + half_m >= (bounds.west_m, bounds.south_m)).all(axis=1)
+        near &= (centres - half_m <= (bounds.east_m, bounds.north_m)).all(axis=1)
+        chosen = np.flatnonzero(near)
+        centres = centres[chosen]
+        touched = area.touches(*(centres - half_m).T, *(centres + half_m).T)
+        found.append(rows.start + chosen[touched])
+    return np.concatenate(found)
+
+
+def _lattice_bounds(region_map: RegionMap) -> LocalBounds:
+    corners = []
+    for level in region_map.levels:
+        first, last = level.centre([0, level.rows - 1], [0, level.columns - 1])
+        half_m = level.footprint_m / 2
+        corners.append((first[0] - half_m, last[1] - half_m, last[0] + half_m, first[1] + half_m))
+    west, south, east, north = np.array(corners).T
+    return LocalBounds(float(west.min()), float(south.min()), float(east.max()), float(north.max()))

@@ -14,11 +14,13 @@ from dmnil_maps.map_difference import ADDED, CHANGED, REMOVED, MapDifference, ma
 from edge_runtime.contract.artefact import write_whole
 from edge_runtime.contract.errors import OutputError
 from edge_runtime.contract.geodesy import LocalFrame
+from edge_runtime.contract.region_map import RegionMap
 from edge_runtime.outputs.track_picture import read_preview
 
 _COLOURS = {ADDED: (110, 220, 80), REMOVED: (70, 70, 255), CHANGED: (30, 190, 255)}  # BGR
 _GROUND_BRIGHTNESS = 0.6
 _LONGEST_SIDE_PX = 1600
+_TILES_PER_CHUNK = 4096
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 
 
@@ -28,26 +30,35 @@ def write_geojson(path: Path, difference: MapDifference) -> Path:
     Raises:
         OutputError: If it cannot be written.
     """
-    features = []
+    parts = ['{"type": "FeatureCollection", "features": [']
+    separator = "\n"
     for what, region_map, rows, cosines in marked_tiles(difference):
-        tiles = np.asarray(region_map.tiles[rows])
-        rings = _footprints(region_map.frame, tiles)
-        for tile, ring, cosine in zip(tiles, rings, cosines, strict=True):
-            properties: dict[str, Any] = {
-                "change": what,
-                "footprint_m": float(tile["footprint_m"]),
-            }
-            if np.isfinite(cosine):
-                properties["cosine"] = round(float(cosine), 4)
-            features.append(
-                {
-                    "type": "Feature",
-                    "properties": properties,
-                    "geometry": {"type": "Polygon", "coordinates": [ring.tolist()]},
-                }
-            )
-    content = {"type": "FeatureCollection", "features": features}
-    return write_whole(path, json.dumps(content) + "\n", parents=True)
+        for start in range(0, len(rows), _TILES_PER_CHUNK):
+            chunk = slice(start, start + _TILES_PER_CHUNK)
+            features = _features(what, region_map, rows[chunk], cosines[chunk])
+            parts.append(separator + ",\n".join(features))
+            separator = ",\n"
+    return write_whole(path, "".join([*parts, "\n]}\n"]), parents=True)
+
+
+def _features(
+    what: str,
+    region_map: RegionMap,
+    rows: npt.NDArray[np.intp],
+    cosines: npt.NDArray[np.float32],
+) -> list[str]:
+    tiles = np.asarray(region_map.tiles[rows])
+    rings = _footprints(region_map.frame, tiles).tolist()
+    features = []
+    for size, ring, cosine in zip(tiles["footprint_m"].tolist(), rings, cosines, strict=True):
+        properties: dict[str, Any] = {"change": what, "footprint_m": size}
+        if np.isfinite(cosine):
+            properties["cosine"] = round(float(cosine), 4)
+        geometry = {"type": "Polygon", "coordinates": [ring]}
+        features.append(
+            json.dumps({"type": "Feature", "properties": properties, "geometry": geometry})
+        )
+    return features
 
 
 def write_picture(path: Path, difference: MapDifference) -> Path:
