@@ -113,18 +113,22 @@ class Imagery:
             MapError: If a source cannot be read there, or too much of it is damaged.
         """
         window = Window(west_m, north_m, metres_per_pixel, width, height)
-        rgb = np.zeros((height, width, 3), np.uint8)
-        covered = np.zeros((height, width), np.bool_)
+        rgb, covered = None, np.zeros((height, width), np.bool_)
         for number in self._under(window):
+            values, has_data = self._read_layer(int(number), window, overviews)
+            stretch = self._stretches.get(depth_of(self._layers[number]))
+            as_8_bit = values.astype(np.uint8, copy=False) if stretch is None else stretch(values)
+            if rgb is None:
+                rgb = as_8_bit
+                rgb[~has_data] = 0
+            else:
+                fresh = has_data & ~covered
+                rgb[fresh] = as_8_bit[fresh]
+            covered |= has_data
             if covered.all():
                 break
-            values, has_data = self._read_layer(int(number), window, overviews)
-            # Also at the first layer: what a warp leaves beside the data is not imagery.
-            fresh = has_data & ~covered
-            stretch = self._stretches.get(depth_of(self._layers[number]))
-            fresh_values = values[fresh]
-            rgb[fresh] = fresh_values if stretch is None else stretch.to_8_bit(fresh_values)
-            covered |= has_data
+        if rgb is None:
+            rgb = np.zeros((height, width, 3), np.uint8)
         return Picture(rgb, covered)
 
     def check_damage(self) -> None:

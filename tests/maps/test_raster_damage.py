@@ -48,8 +48,9 @@ def look(path, metres=1.0, pixels=800):
         return imagery.read(-400.0, 400.0, (metres, metres), pixels, pixels), imagery.damage
 
 
-@pytest.mark.parametrize("crs", [CRS, "EPSG:4326"])
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(
+    ("crs", "dtype"), [(CRS, "uint8"), ("EPSG:4326", "uint16"), (CRS, "float32")]
+)
 def test_a_damaged_block_is_named_left_out_and_counted(tmp_path, caplog, crs, dtype):
     path = write_town(tmp_path / "town.tif", crs, dtype=dtype)
     sound, none = look(path)

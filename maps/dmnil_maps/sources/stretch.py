@@ -31,7 +31,7 @@ class Stretch:
     low: npt.NDArray[np.float32]
     high: npt.NDArray[np.float32]
 
-    def to_8_bit(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    def __call__(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
         """Scale and round values (..., 3); what is no number becomes 0."""
         scaled = (values.astype(np.float32) - self.low) * (255.0 / (self.high - self.low))
         return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0.0, 255.0)), np.uint8)

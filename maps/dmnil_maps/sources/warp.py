@@ -136,11 +136,12 @@ class LayerWarper:
         """First column and row, and those past the last, under a window; None for none."""
         along = np.linspace(0.0, 1.0, _POINTS_PER_EDGE)
         start, end = np.zeros_like(along), np.ones_like(along)
-        columns = np.concatenate([along, along, start, end]) * window.width
-        rows = np.concatenate([start, end, along, along]) * window.height
+        east_step, north_step = window.metres_per_pixel
+        across = np.concatenate([along, along, start, end]) * (window.width * east_step)
+        down = np.concatenate([start, end, along, along]) * (window.height * north_step)
         try:
             x, y = rasterio.warp.transform(
-                self.crs, crs, *xy(window.transform, rows, columns, offset="ul")
+                self.crs, crs, window.west_m + across, window.north_m - down
             )
         except READING_ERRORS:
             return 0, 0, width, height
