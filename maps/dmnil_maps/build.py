@@ -19,6 +19,7 @@ import onnxruntime
 import rasterio
 
 from dmnil_maps.area import GeodeticArea, cropped, locate
+from dmnil_maps.compression import CompressionLoss, compression_loss
 from dmnil_maps.described_tiles import DescribedTiles
 from dmnil_maps.describing import BlockTiles, DescribeSpec, encode_block, read_block
 from dmnil_maps.map_arrays import (
@@ -37,9 +38,10 @@ from dmnil_maps.tiling import MINIMUM_COVERED_SHARE, LatticeBlock, chosen_positi
 from dmnil_maps.work_folder import WorkFolder, work_folder
 from edge_runtime import __version__
 from edge_runtime.contract.artefact import staged_directory
-from edge_runtime.contract.descriptor_store import STORAGES
+from edge_runtime.contract.descriptor_store import STORAGES, open_descriptors
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import ConfigError, MapError
+from edge_runtime.contract.faiss_library import import_faiss
 from edge_runtime.contract.geodesy import LocalFrame
 from edge_runtime.contract.region_map import MAP_KIND, PREVIEW_FILE
 from edge_runtime.contract.region_map_writer import MapContents, write_region_map
@@ -70,7 +72,7 @@ class BuildConfig:
         crs: Coordinate reference system of sources that name none.
         tms: Rows of tile folders are counted from the south; found out when None.
         descriptor_size: Values kept per tile; the map's own axes are fitted on its tiles.
-        storage: How descriptors are stored, see `write_region_map`.
+        storage: How descriptors are stored, see `write_region_map`; likewise coarse_index.
         precision: Graph of the bundle to run: fp32, fp16 or int8.
         engine: What runs it, see `open_engine`.
         threads: Processor threads of the engine; 0 leaves it to the engine.
@@ -91,6 +93,7 @@ class BuildConfig:
     tms: bool | None = None
     descriptor_size: int = 256
     storage: str = "float16"
+    coarse_index: bool | None = None
     precision: str = "fp32"
     engine: str = "onnxruntime"
     threads: int = 0
@@ -136,6 +139,7 @@ class BuildReport:
         tiles_per_level: Likewise, level by level.
         tiles_taken_over: Of them those that an unfinished build had described.
         damaged_blocks: Blocks of the imagery that could not be read, by this build.
+        compression: What the storage costs in recall; None where it costs nothing.
         wall_s: Seconds from start to end.
         encoder_s: Of them in the encoder.
     """
@@ -145,6 +149,7 @@ class BuildReport:
     tiles_per_level: tuple[int, ...]
     tiles_taken_over: int
     damaged_blocks: int
+    compression: CompressionLoss | None
     wall_s: float
     encoder_s: float
 
@@ -166,6 +171,7 @@ class BuildReport:
             "tiles_per_level": list(self.tiles_per_level),
             "tiles_taken_over": self.tiles_taken_over,
             "damaged_blocks": self.damaged_blocks,
+            "compression": None if self.compression is None else asdict(self.compression),
             "wall_s": round(self.wall_s, 3),
             "encoder_s": round(self.encoder_s, 3),
             "encoder_share": round(self.encoder_share, 4),
@@ -192,6 +198,8 @@ def build_map(config: BuildConfig) -> Path:
 def build_with_report(config: BuildConfig) -> BuildReport:
     """`build_map`, and its measurements."""
     started = time.perf_counter()
+    if config.storage == "pq" or config.coarse_index:
+        import_faiss("a map with a coarse index or product quantisation")
     bundle = load_encoder_bundle(config.encoder)
     engine = open_engine(bundle, config.precision, config.engine, config.threads)
     with (
@@ -204,7 +212,7 @@ def build_with_report(config: BuildConfig) -> BuildReport:
         taken_over = described.count
         with _telling_what_is_kept(work, described):
             encoder_s = _describe(imagery, engine, spec, described, config.readers, work)
-            tiles = _finish(imagery, spec, described, bundle, config, work, staging)
+            tiles, compression = _finish(imagery, spec, described, bundle, config, work, staging)
         work.keep = False
     return BuildReport(
         output=config.output,
@@ -212,6 +220,7 @@ def build_with_report(config: BuildConfig) -> BuildReport:
         tiles_per_level=tuple(np.bincount(tiles["level"], minlength=len(spec.levels)).tolist()),
         tiles_taken_over=taken_over,
         damaged_blocks=imagery.damage.blocks,
+        compression=compression,
         wall_s=time.perf_counter() - started,
         encoder_s=encoder_s,
     )
@@ -347,8 +356,8 @@ def _finish(
     config: BuildConfig,
     work: WorkFolder,
     staging: Path,
-) -> npt.NDArray[np.void]:
-    """Write the map from all that is described; returns its tiles."""
+) -> tuple[npt.NDArray[np.void], CompressionLoss | None]:
+    """Write the map from all that is described; returns its tiles, and what compressing cost."""
     raw_tiles = described.tiles()
     _require_tiles(raw_tiles, spec, config, work)
     levels = spec.levels
@@ -394,9 +403,17 @@ def _finish(
     }
     write_digests(staging, raw_tiles["digest"][order])
     write_region_map(
-        staging, contents, descriptor_chunks(projected), provenance, storage=config.storage
+        staging,
+        contents,
+        descriptor_chunks(projected),
+        provenance,
+        storage=config.storage,
+        coarse_index=config.coarse_index,
     )
-    return tiles
+    if config.storage == "float16":
+        return tiles, None
+    stored = open_descriptors(staging, config.storage, *projected.shape)
+    return tiles, compression_loss(projected, stored)
 
 
 def _require_tiles(

@@ -228,6 +228,15 @@ def test_a_corridor_is_named_on_the_command_line(tmp_path, imagery_of, tiny_enco
     assert len(part.tiles) < len(level_centres(whole, 0)) / 2
 
 
+def test_compressing_tells_what_it_costs(tmp_path, imagery_of, tiny_encoder, capsys):
+    more = ["--footprints", "60", "--compress", "int8"]
+    assert main(arguments(imagery_of, tiny_encoder, tmp_path / "m.map", *more)) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    size = load_region_map(tmp_path / "m.map").descriptor_size
+    assert line.startswith(f"int8: {size + 4} bytes a tile in place of {2 * size}; ")
+    assert float(re.search(r"([\d.]+)% of the ten best", line)[1]) > 90.0
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [

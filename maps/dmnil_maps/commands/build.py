@@ -75,6 +75,11 @@ def build(parser: ArgumentParser) -> Action:
         "--compress", default="none", help="storage of descriptors: none (float16), int8 or pq"
     )
     parser.add_argument(
+        "--coarse_index",
+        type=bool | None,
+        help="index levels for searches without a prior; if left out, those above 50,000 tiles",
+    )
+    parser.add_argument(
         "--engine", default="onnxruntime", help="what runs the graph, as for edge_runtime run"
     )
     parser.add_argument(
@@ -102,6 +107,7 @@ def build(parser: ArgumentParser) -> Action:
                 tms=options.tms,
                 descriptor_size=options.descriptor_size,
                 storage="float16" if options.compress == "none" else options.compress,
+                coarse_index=options.coarse_index,
                 precision=options.precision,
                 engine=options.engine,
                 threads=options.threads,
@@ -124,6 +130,8 @@ def build(parser: ArgumentParser) -> Action:
             f"{report.tiles_per_second:.1f} tiles/s, {report.encoder_share:.0%} of the time in "
             f"the encoder{damage}"
         )
+        if report.compression is not None:
+            print_line(f"{options.compress}: {report.compression}")
 
     return run
 
