@@ -94,8 +94,8 @@ def _require_alike(first: RegionMap, other: RegionMap) -> None:
         what = "frame" if other.frame != first.frame else "axes"
         raise MapError(
             f"{other.folder} has another {what} than {first.folder}, so their descriptors cannot "
-            f"be compared: build both rasters into one map, or add the other raster to it with "
-            f"dmnil-map update {first.folder} --imagery RASTER"
+            "be compared: build both rasters into one map, or add the other's raster to the first "
+            f"with dmnil-map update {first.folder} --imagery RASTER --extend true"
         )
     if other.manifest["storage"] != first.manifest["storage"]:
         raise MapError(

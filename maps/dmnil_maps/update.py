@@ -164,6 +164,9 @@ def update_map(config: UpdateConfig) -> UpdateReport:
             (bundle.input_width, bundle.input_height),
         )
         found = _describe(region_map, bundle, engine, finder, config, work)
+        for imagery in (newer, previous):
+            if imagery is not None:
+                imagery.check_damage()  # before anything is written
         if not found.seen:
             raise MapError(
                 f"{', '.join(map(str, config.imagery))} shows no tile of {config.map} whole: do "

@@ -7,6 +7,7 @@ import html.parser
 import json
 import re
 import shutil
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.small_map import LEVEL, PREVIEW_SCALE_M, seal_again, write_small_map
 from tests.tiny_encoder import write_tiny_encoder
 
 FOCAL_35MM = 24.0
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,24 @@ class PageData(html.parser.HTMLParser):
     def handle_data(self, data):
         if self.open_data:
             self.text += data
+
+
+class PageText(html.parser.HTMLParser):
+    """What a page says to its reader."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text, self.inside_script = "", False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.inside_script = tag in ("script", "style")
+
+    def handle_endtag(self, tag):
+        self.inside_script = False
+
+    def handle_data(self, data):
+        self.text += "" if self.inside_script else data
 
 
 def page_of(path: Path) -> tuple[str, dict]:
@@ -256,6 +276,31 @@ def test_the_verdict_tells_found_from_chance(built, painted, tmp_path):
     assert found.places[0].score > lost.places[0].score
     assert expected_place(region_map, found, centre).rank == 1
     assert expected_place(region_map, found, (1e6, 0.0)) is None
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_browser_draws_the_page(built, painted, tmp_path):
+    image = write_view(tmp_path / "view.png", painted, tile_centre(built, 1, 4, 6))
+    page = tmp_path / "page.html"
+    arguments = ["--image", str(image), "--footprint-m", "120", "--expected=47.3769,8.5417"]
+    assert main(["preview", str(built), "--html", str(page), *arguments]) == 0
+    done = subprocess.run(
+        [
+            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+            "--virtual-time-budget=8000", f"--user-data-dir={tmp_path / 'profile'}", page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )  # fmt: skip
+    shown = PageText(done.stdout)
+    assert 'data-ready="true"' in done.stdout, done.stderr[-2000:]
+    assert "ground.map" in shown.text
+    assert "Best places" in shown.text
+    best = search_view(load_region_map(built), ViewConfig(image=image, footprint_m=120.0)).best
+    assert f"{best.places[0].latitude_deg:.6f}" in shown.text
+    assert "60 m tiles every 15 m" in shown.text
 
 
 def test_text_of_a_map_cannot_break_out_of_the_page(tmp_path):

@@ -277,6 +277,30 @@ def test_an_update_from_nothing_is_one_line(
     assert (tmp_path / "foreign" / "notes.txt").read_text() == "keep me"
 
 
+def test_damaged_imagery_leaves_no_map(built, after, tiny_encoder, tmp_path, capsys):
+    with rasterio.open(after) as raster:
+        path = write_geotiff(
+            tmp_path / "damaged.tif",
+            raster.read(),
+            str(raster.crs),
+            raster.transform,
+            compress="deflate",
+            interleave="pixel",
+        )
+    with rasterio.open(path) as raster:
+        place, size = (
+            int(raster.get_tag_item(f"BLOCK_{what}_1_1", "TIFF", bidx=1))
+            for what in ("OFFSET", "SIZE")
+        )
+    content = bytearray(path.read_bytes())
+    content[place : place + size] = b"\x07" * size
+    path.write_bytes(content)
+    arguments = ["update", str(built), "--imagery", str(path), "--encoder", str(tiny_encoder)]
+    assert main([*arguments, "-o", str(tmp_path / "new.map")]) == 2
+    assert "damaged" in error_of(capsys)
+    assert not (tmp_path / "new.map").exists()
+
+
 def test_without_digests_something_has_to_tell_what_changed(after, tiny_encoder, tmp_path, capsys):
     from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 
