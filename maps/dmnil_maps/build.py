@@ -6,10 +6,11 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,16 @@ import onnxruntime
 import rasterio
 
 from dmnil_maps.area import GeodeticArea, cropped, locate
+from dmnil_maps.cluster import ClusterDamage, NumberedBlock, described_on_cluster
 from dmnil_maps.compression import CompressionLoss, compression_loss
 from dmnil_maps.described_tiles import DescribedTiles
-from dmnil_maps.describing import BlockTiles, DescribeSpec, encode_block, read_block
+from dmnil_maps.describing import (
+    BlockTiles,
+    DescribedBlock,
+    DescribeSpec,
+    encode_block,
+    read_block,
+)
 from dmnil_maps.map_arrays import (
     descriptor_chunks,
     fitted_axes,
@@ -53,6 +61,12 @@ logger = logging.getLogger(__name__)
 FRAME_REACH_M = 100_000.0
 """A map of an area whose middle is further from the imagery's has a frame of its own: up to there
 metres are short by 1 in 8,000 at most, and north is north to about a degree."""
+_Describe = Callable[
+    [Sequence[NumberedBlock], Callable[[int], object]],
+    Generator[tuple[int, LatticeBlock, DescribedBlock], None, None],
+]
+"""Describes blocks, and tells how many lattice positions it has done."""
+
 _BLOCKS_AHEAD_PER_READER = 2
 _PROJECTED = "descriptors.projected"
 
@@ -78,6 +92,8 @@ class BuildConfig:
         threads: Processor threads of the engine; 0 leaves it to the engine.
         readers: Threads that read imagery ahead of the encoder.
         batch_size: Tiles encoded at a time.
+        ray: Address of a Ray cluster that describes the tiles, see `described_on_cluster`; this
+            process does when None. Its workers' engines have one thread unless `threads` says more.
         imagery_date: When the imagery was taken, as its owner gives it.
         attribution: Whom to credit for the imagery.
     """
@@ -99,6 +115,7 @@ class BuildConfig:
     threads: int = 0
     readers: int = 2
     batch_size: int = 16
+    ray: str | None = None
     imagery_date: str = ""
     attribution: str = ""
 
@@ -201,7 +218,10 @@ def build_with_report(config: BuildConfig) -> BuildReport:
     if config.storage == "pq" or config.coarse_index:
         import_faiss("a map with a coarse index or product quantisation")
     bundle = load_encoder_bundle(config.encoder)
-    engine = open_engine(bundle, config.precision, config.engine, config.threads)
+    engine = None
+    if config.ray is None:
+        engine = open_engine(bundle, config.precision, config.engine, config.threads)
+    elsewhere = ClusterDamage()
     with (
         _opened_imagery(config) as imagery,
         work_folder(config.output) as work,
@@ -211,7 +231,12 @@ def build_with_report(config: BuildConfig) -> BuildReport:
         described = DescribedTiles(work.path, bundle.descriptor_size, _made_from(spec, bundle))
         taken_over = described.count
         with _telling_what_is_kept(work, described):
-            encoder_s = _describe(imagery, engine, spec, described, config.readers, work)
+            describe: _Describe = (
+                partial(_described_here, imagery, engine, spec, config.readers)
+                if engine is not None
+                else partial(described_on_cluster, spec, str(config.ray), elsewhere)
+            )
+            encoder_s = _describe(describe, spec, described, work)
             tiles, compression = _finish(imagery, spec, described, bundle, config, work, staging)
         work.keep = False
     return BuildReport(
@@ -219,7 +244,7 @@ def build_with_report(config: BuildConfig) -> BuildReport:
         tiles=len(tiles),
         tiles_per_level=tuple(np.bincount(tiles["level"], minlength=len(spec.levels)).tolist()),
         tiles_taken_over=taken_over,
-        damaged_blocks=imagery.damage.blocks,
+        damaged_blocks=imagery.damage.blocks + len(elsewhere.names),
         compression=compression,
         wall_s=time.perf_counter() - started,
         encoder_s=encoder_s,
@@ -292,18 +317,14 @@ def spec_of(config: BuildConfig, bundle: EncoderBundle, imagery: Imagery) -> Des
         input_height=bundle.input_height,
         precision=config.precision,
         backend=config.engine,
-        threads=config.threads,
+        # On a cluster, machines are shared out by threads.
+        threads=config.threads if config.ray is None else max(1, config.threads),
         batch_size=config.batch_size,
     )
 
 
 def _describe(
-    imagery: Imagery,
-    engine: Engine,
-    spec: DescribeSpec,
-    described: DescribedTiles,
-    readers: int,
-    work: WorkFolder,
+    describe: _Describe, spec: DescribeSpec, described: DescribedTiles, work: WorkFolder
 ) -> float:
     """Describe every block that is still missing; seconds spent in the encoder."""
     blocks = spec.blocks()
@@ -317,25 +338,37 @@ def _describe(
         )
     work.keep = described.count > 0
     encoder_s = 0.0
-
-    def read(item: tuple[int, LatticeBlock]) -> tuple[int, LatticeBlock, BlockTiles]:
-        return *item, read_block(imagery, spec, item[1])
-
-    ready = mapped_ahead(read, missing, readers, _BLOCKS_AHEAD_PER_READER * readers)
     with (
         described,
         progress_bar("dmnil-map", _positions(spec, blocks), "tile") as progress,
-        closing(ready),
+        closing(describe(missing, progress.update)) as results,
     ):
         # tqdm takes its rate, and the time left, from what came after this.
-        progress.initial = progress.n = described.examined
-        for number, block, tiles in ready:
-            progress.update(tiles.examined - len(tiles.pictures))
-            result = encode_block(engine, tiles, spec.batch_size, progress.update)
+        progress.initial = progress.n = progress.last_print_n = described.examined
+        for number, block, result in results:
             described.append(number, block.level, result)
             encoder_s += result.encoder_s
             work.keep = described.count > 0
     return encoder_s
+
+
+def _described_here(
+    imagery: Imagery,
+    engine: Engine,
+    spec: DescribeSpec,
+    readers: int,
+    blocks: Sequence[NumberedBlock],
+    on_examined: Callable[[int], object],
+) -> Generator[tuple[int, LatticeBlock, DescribedBlock], None, None]:
+    """Blocks in their order, read ahead of the encoder."""
+
+    def read(item: NumberedBlock) -> tuple[int, LatticeBlock, BlockTiles]:
+        return *item, read_block(imagery, spec, item[1])
+
+    with closing(mapped_ahead(read, blocks, readers, _BLOCKS_AHEAD_PER_READER * readers)) as ready:
+        for number, block, tiles in ready:
+            on_examined(tiles.examined - len(tiles.pictures))
+            yield number, block, encode_block(engine, tiles, spec.batch_size, on_examined)
 
 
 def _positions(spec: DescribeSpec, blocks: Sequence[LatticeBlock]) -> int:

@@ -89,6 +89,11 @@ def build(parser: ArgumentParser) -> Action:
         "--threads", type=int, default=0, help="the encoder's threads; 0 leaves it to the engine"
     )
     parser.add_argument("--batch_size", type=int, default=16, help="tiles encoded at a time")
+    parser.add_argument(
+        "--ray",
+        type=str | None,
+        help="describe the tiles on this Ray cluster: host:port of its head, auto, or local",
+    )
     parser.add_argument("--imagery_date", default="", help="when the imagery was taken, to keep")
     parser.add_argument("--attribution", default="", help="whom to credit for it, to keep")
     parser.add_argument("--json", action="store_true", help="print the measurements as JSON")
@@ -113,6 +118,7 @@ def build(parser: ArgumentParser) -> Action:
                 threads=options.threads,
                 readers=options.readers,
                 batch_size=options.batch_size,
+                ray=options.ray,
                 imagery_date=options.imagery_date,
                 attribution=options.attribution,
             )
