@@ -108,9 +108,10 @@ def _draw_layer(
     if layer is not None:
         seen = warped > 0
         ramp = colours(layer)[:, ::-1][warped[seen]]
-        strength = np.full((len(ramp), 1), _LAYER_STRENGTH)
-        if layer.title == "similarity":  # chance lets the ground shine through
-            strength *= 0.2 + 0.8 * warped[seen][:, None] / 255.0
+        # The ground shines through where there is nothing to see.
+        share = warped[seen][:, None] / 255.0
+        striking = share if layer.title == "similarity" else 1.0 - share
+        strength = _LAYER_STRENGTH * (0.25 + 0.75 * striking)
         canvas[seen] = (canvas[seen] * (1.0 - strength) + ramp * strength).astype(np.uint8)
 
 
