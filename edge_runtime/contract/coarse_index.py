@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.descriptor_store import DescriptorStore
-from edge_runtime.contract.errors import MapError
+from edge_runtime.contract.errors import MapError, OutputError
 from edge_runtime.contract.faiss_library import evenly_spread, import_faiss, single_thread
 
 LARGE_LEVEL_TILES = 50_000
@@ -38,6 +38,7 @@ def write_coarse_indexes(
             faiss is installed.
     Raises:
         MapError: If indexes are wanted and faiss is not installed.
+        OutputError: If one cannot be written.
     """
     least = FEWEST_TILES if wanted else LARGE_LEVEL_TILES
     if wanted is False or max(tiles_per_level) < least:
@@ -53,8 +54,11 @@ def write_coarse_indexes(
     for level, count in enumerate(tiles_per_level):
         if count >= least:
             rows = slice(first, first + count)
-            index = _index_of(faiss, store, rows)
-            faiss.write_index(index, str(staging / coarse_index_file(level)))
+            index, path = _index_of(faiss, store, rows), staging / coarse_index_file(level)
+            try:
+                faiss.write_index(index, str(path))
+            except RuntimeError as error:
+                raise OutputError(f"{path} cannot be written: {error}") from error
         first += count
 
 

@@ -121,6 +121,35 @@ def distinctiveness(
     return float(np.clip((best - float(known.max())) / margin, 0.0, 1.0))
 
 
+def matched_distinctiveness(
+    scores: npt.NDArray[np.float32],
+    grid: PositionGrid,
+    region_map: RegionMap,
+    level_number: int,
+    window: GroundWindow,
+) -> float:
+    """How much the tile at the best place stands out from all of its map, 0-1, as it was built.
+
+    The other tiles within a small prior may all differ from it, and the drone be elsewhere.
+    """
+    if np.isnan(scores).all():
+        return 0.0
+    row, column = np.unravel_index(int(np.nanargmax(scores)), scores.shape)
+    level = region_map.levels[level_number]
+    viewed_east = grid.west_m + int(column) * grid.cell_m + window.east_m
+    viewed_north = grid.north_m - int(row) * grid.cell_m + window.north_m
+    at_row = round((level.first_north_m - viewed_north) / level.stride_m)
+    at_column = round((viewed_east - level.first_east_m) / level.stride_m)
+    tile = region_map.rows_at(
+        level_number,
+        slice(max(0, at_row), max(0, at_row) + 1),
+        slice(max(0, at_column), max(0, at_column) + 1),
+    )
+    if not tile.size or tile[0, 0] < 0:
+        return 1.0
+    return float(region_map.tiles["distinctiveness"][tile[0, 0]])
+
+
 def score_at(
     scores: npt.NDArray[np.float32], grid: PositionGrid, east_north_m: FloatArray
 ) -> float:

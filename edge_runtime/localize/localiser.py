@@ -24,6 +24,7 @@ from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.evidence import (
     distinctiveness,
     likelihood_ratio,
+    matched_distinctiveness,
     score_at,
     scores_on_grid,
 )
@@ -155,9 +156,10 @@ class Localiser:
             distinct = distinctiveness(
                 scores, grid, window.footprint_m, self._config.evidence.distinct_margin
             )
+            of_map = matched_distinctiveness(scores, grid, self._map, level, window)
         with self._timed("filter"):
             ratio = likelihood_ratio(scores, self._config.evidence)
-            self._filter.update(ratio, novelty * distinct)
+            self._filter.update(ratio, novelty * min(distinct, of_map))
             score = score_at(scores, grid, self._filter.grid.peak())
         return ViewEvidence(score, prior_radius_m)
 

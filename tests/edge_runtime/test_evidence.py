@@ -8,18 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.contract.region_map import RegionMap, load_region_map
+from edge_runtime.contract.region_map import TILES_FILE, RegionMap, load_region_map
 from edge_runtime.localize.evidence import (
     EvidenceConfig,
     distinctiveness,
     likelihood_ratio,
+    matched_distinctiveness,
     score_at,
     scores_on_grid,
 )
 from edge_runtime.localize.position_grid import Bounds, PositionGrid
 from edge_runtime.localize.rectify import GroundWindow
 from edge_runtime.localize.search import TileSearch
-from tests.small_map import LEVEL, write_small_map
+from tests.small_map import LEVEL, seal_again, write_small_map
 
 CONFIG = EvidenceConfig(
     log_ratio_per_sigma=2.0,
@@ -251,3 +252,29 @@ def test_a_view_without_any_tile_counts_nothing() -> None:
     grid = PositionGrid(np.zeros((4, 4), np.float32), 0.0, 0.0, 10.0)
     scores = np.full((4, 4), np.nan, np.float32)
     assert distinctiveness(scores, grid, footprint_m=60.0, margin=2.5) == 0.0
+
+
+@pytest.mark.parametrize("offset_m", [(0.0, 0.0), (40.0, -25.0)])
+def test_the_matched_tile_says_how_much_it_stands_out_of_its_map(
+    search: TileSearch, query: np.ndarray, tmp_path: Path, offset_m: tuple[float, float]
+) -> None:
+    folder = write_small_map(tmp_path / "m.map")
+    tiles = np.load(folder / TILES_FILE)
+    at = (tiles["lattice_row"] == ROW) & (tiles["lattice_column"] == COLUMN)
+    tiles["distinctiveness"][at] = 0.25
+    np.save(folder / TILES_FILE, tiles)
+    seal_again(folder)
+    region_map = load_region_map(folder)
+    window = GroundWindow(*offset_m, 120.0)
+    grid = grid_with_cell_at(TILE_EAST_M - offset_m[0], TILE_NORTH_M - offset_m[1])
+    scores = scores_on_grid(search, region_map, 0, query, window, grid)
+    assert matched_distinctiveness(scores, grid, region_map, 0, window) == 0.25
+    scores[15:26, 20:31] = np.nan  # what matches best now is another tile
+    assert matched_distinctiveness(scores, grid, region_map, 0, window) == 1.0
+
+
+def test_a_view_that_matches_no_tile_stands_out_from_none(region_map: RegionMap) -> None:
+    window = GroundWindow(0.0, 0.0, 120.0)
+    grid = grid_with_cell_at(5000.0, 5000.0)
+    nothing = np.full(grid.mass.shape, np.nan, np.float32)
+    assert matched_distinctiveness(nothing, grid, region_map, 0, window) == 0.0
