@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from dmnil_maps.preview_mosaic import write_mosaic
 from dmnil_maps.raster import LocalBounds
 from edge_runtime.contract.artefact import staged_directory
 from edge_runtime.contract.errors import MapError
-from edge_runtime.contract.region_map import MAP_KIND, RegionMap, load_region_map
+from edge_runtime.contract.region_map import MAP_KIND, MapLevel, RegionMap, load_region_map
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def cut_map(source: Path, output: Path, area: GeodeticArea) -> CutReport:
         OutputError: If the new map cannot be written.
     """
     region_map = load_region_map(source)
-    local = locate(area, region_map.frame, _lattice_bounds(region_map))
+    local = locate(area, region_map.frame, lattice_bounds(region_map.levels))
     return cut_region_map(region_map, output, area.name, local)
 
 
@@ -89,9 +90,10 @@ def _rows_touching(region_map: RegionMap, area: LocalArea) -> npt.NDArray[np.int
     return np.concatenate(found)
 
 
-def _lattice_bounds(region_map: RegionMap) -> LocalBounds:
+def lattice_bounds(levels: Sequence[MapLevel]) -> LocalBounds:
+    """The box around the footprints of all lattice positions, with a tile or without."""
     corners = []
-    for level in region_map.levels:
+    for level in levels:
         first, last = level.centre([0, level.rows - 1], [0, level.columns - 1])
         half_m = level.footprint_m / 2
         corners.append((first[0] - half_m, last[1] - half_m, last[0] + half_m, first[1] + half_m))

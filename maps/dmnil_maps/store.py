@@ -5,13 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from dmnil_maps.map_bounds import local_bounds_of
 from dmnil_maps.picture_digest import read_digests
 from dmnil_maps.store_client import CALL_TIMEOUT_S, milvus_client
 from dmnil_maps.store_schema import (
@@ -145,8 +142,6 @@ def _prepare(
         "tiles": len(region_map.tiles),
         "descriptor_size": region_map.descriptor_size,
         "map": region_map.folder.resolve().name,
-        # Areas are cut to these, so that a cut of the store is that of the map to the bit.
-        "bounds_m": astuple(local_bounds_of(region_map.frame, np.asarray(region_map.tiles))),
     }
     names = (name, files_collection_of(name))
     there = [other for other in names if client.has_collection(other, timeout=CALL_TIMEOUT_S)]

@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dmnil_maps.area import GeodeticArea, LocalArea, locate
-from dmnil_maps.cut import CutReport, cut_region_map
+from dmnil_maps.cut import CutReport, cut_region_map, lattice_bounds
 from dmnil_maps.picture_digest import DIGESTS_FILE, write_digests
-from dmnil_maps.raster import LocalBounds
 from dmnil_maps.store import (
     STORED_FILES,
     collections_with_maps,
@@ -101,7 +100,7 @@ def cut_from_store(uri: str, collection: str | None, output: Path, area: Geodeti
         folder.mkdir()
         manifest = _restore_files(client, uri, name, identity, folder)
         frame, levels, preview = _described(manifest, uri, name)
-        local = locate(area, frame, LocalBounds(*identity["bounds_m"]))
+        local = locate(area, frame, lattice_bounds(levels))
         fetched, store = _fetch(client, name, levels, local, manifest, folder)
         if not len(fetched):
             raise MapError(f"{uri}: no tile of collection {name} touches {area.name}")

@@ -102,8 +102,11 @@ def test_a_cut_from_the_store_is_that_of_the_map_byte_for_byte(
     assert not list(tmp_path.glob(".*")), "scratch files stay behind"
 
 
-def test_a_cut_of_an_int8_map_is_the_same_from_the_store(tmp_path):
-    whole = written_map(tmp_path / "small.map", storage="int8")
+@pytest.mark.parametrize("storage", ["int8", "pq"])
+def test_a_cut_of_a_compressed_map_is_the_same_from_the_store(tmp_path, storage):
+    if storage == "pq":
+        pytest.importorskip("faiss", reason="pq needs the extra search")
+    whole = written_map(tmp_path / "small.map", storage=storage)
     uri, area = str(tmp_path / "a.db"), bounds_option(*SQUARE)
     store_map(whole, uri)
     assert main(["cut", str(whole), "-o", str(tmp_path / "theirs.map"), area]) == 0
