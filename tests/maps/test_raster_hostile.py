@@ -93,11 +93,35 @@ def test_a_vrt_never_reaches_the_network(tmp_path, server, source):
     assert not asked
 
 
-def test_gdal_itself_is_kept_from_the_network_while_imagery_is_open(tmp_path, server):
+@pytest.mark.parametrize("name", ["/vsicurl/http://{}/a.tif", "WMS:http://{}/?"])
+def test_gdal_itself_is_kept_from_the_network_while_imagery_is_open(
+    tmp_path, server, name, monkeypatch
+):
     address, asked = server
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
     path = write_ground(tmp_path / "utm.tif", Ground(), "EPSG:32632")
     with open_imagery(path), pytest.raises(RasterioIOError):
-        rasterio.open(f"/vsicurl/http://{address}/a.tif")
+        rasterio.open(name.format(address))
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    "name", ["/vsicurl/http://{}/a.tif", "http://{}/a.tif", "WMS:http://{}/?", "/etc/passwd"]
+)
+@pytest.mark.parametrize("beside", [True, False])
+def test_overviews_are_not_fetched_from_elsewhere(tmp_path, server, name, beside):
+    address, asked = server
+    path = write_ground(tmp_path / "utm.tif", Ground(), "EPSG:32632")
+    if beside:
+        (tmp_path / "utm.tif.aux.xml").write_text(
+            '<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">'
+            f"{name.format(address)}</MDI></Metadata></PAMDataset>"
+        )
+    else:
+        with rasterio.open(path, "r+") as raster:
+            raster.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=name.format(address))
+    assert "for its overviews" in refuse(path)
     assert not asked
 
 

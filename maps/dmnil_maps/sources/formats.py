@@ -20,8 +20,12 @@ READING_OPTIONS = {
     "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
     # GDAL 3.10 loses the errors of the threads in which it reads large parts of a mosaic.
     "VRT_NUM_THREADS": "1",
-    # Sources that name the network are refused before; this is the second lock.
+    # Sources that name the network are refused before; these are the second lock. Nobody answers
+    # on the port of the proxy, so what tries to fetch fails at once.
     "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
+    "GDAL_HTTP_PROXY": "127.0.0.1:9",
+    "GDAL_HTTPS_PROXY": "127.0.0.1:9",
+    "GDAL_HTTP_MAX_RETRY": "0",
 }
 """GDAL's configuration while imagery is open; the cache of decoded blocks is in MiB."""
 
@@ -31,6 +35,7 @@ LARGEST_PICTURE_PX = 2**27
 LARGEST_BLOCK_BYTES = 2**28
 _DECODED_WHOLE = ("PNG", "JPEG", "WEBP")
 _HEADER_BYTES = 4096
+_BESIDE = ":::BASE:::"
 _SIGNATURES = (
     (b"II*\x00", "GTiff"),
     (b"MM\x00*", "GTiff"),
@@ -89,6 +94,7 @@ def open_raster(path: Path, driver: str, **options: Any) -> DatasetReader:
     """
     dataset = open_by_gdal(str(path.absolute()), str(path), driver=driver, **options)
     try:
+        _check_overviews(dataset, path)
         _check_size(dataset, path)
     except MapError:
         dataset.close()
@@ -110,6 +116,16 @@ def open_by_gdal(connection: str, name: str, **options: Any) -> DatasetReader:
         raise UnreadableRasterError(
             f"{name} is not a raster that GDAL can read: {one_line(error)}"
         ) from error
+
+
+def _check_overviews(dataset: DatasetReader, path: Path) -> None:
+    """A raster, or the .aux.xml beside it, may send GDAL anywhere for its overviews."""
+    named = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE", "").removeprefix(_BESIDE)
+    if any(separator in named for separator in "/\\:<"):
+        raise MapError(
+            f"{path} names {named[:80]!r} for its overviews, which are read only from beside it: "
+            "remove its .aux.xml, or copy it with gdal_translate -of COG"
+        )
 
 
 def _check_size(dataset: DatasetReader, path: Path) -> None:
