@@ -294,3 +294,28 @@ def test_a_map_may_be_cut_onto_itself(tmp_path):
     folder = write_small_map(tmp_path / "own.map")
     assert main(["cut", str(folder), "-o", str(folder), bounds_option(-100, -50, 130, 80)]) == 0
     assert len(verify_map(folder).tiles) < LEVEL.rows * LEVEL.columns
+
+
+def test_parts_of_an_int8_map_keep_their_bytes(tmp_path):
+    folder = write_small_map(tmp_path / "small.map", storage="int8")
+    output = tmp_path / "part.map"
+    assert main(["cut", str(folder), "-o", str(output), bounds_option(-100, -50, 130, 80)]) == 0
+    before, after = load_region_map(folder), verify_map(output)
+    assert after.manifest["storage"] == "int8"
+    rows = before.rows_at(0, slice(7, 16), slice(10, 21))
+    assert after.rows_at(0).shape == rows.shape
+    found = after.descriptors_of(after.rows_at(0).ravel())
+    np.testing.assert_allclose(found, before.descriptors_of(rows.ravel()), rtol=1e-6, atol=1e-9)
+
+
+def test_parts_of_a_pq_map_are_int8(tmp_path):
+    """Codes mean something in their own map only, and training new ones would lose again."""
+    pytest.importorskip("faiss")
+    folder = write_small_map(tmp_path / "small.map", storage="pq")
+    output = tmp_path / "part.map"
+    assert main(["cut", str(folder), "-o", str(output), bounds_option(-100, -50, 130, 80)]) == 0
+    before, after = load_region_map(folder), verify_map(output)
+    assert after.manifest["storage"] == "int8"
+    rows = before.rows_at(0, slice(7, 16), slice(10, 21)).ravel()
+    found, expected = after.descriptors_of(after.rows_at(0).ravel()), before.descriptors_of(rows)
+    np.testing.assert_allclose(found, expected, atol=np.abs(expected).max() / 127)
