@@ -76,7 +76,8 @@ def write_parts(
         write_digests(staging, np.concatenate(digests)[order])
     contrasts = [part.contrast for part in parts if part.contrast is not None]
     if len(contrasts) == len(parts):
-        _tell_distinctiveness(tiles, levels, parts, order, np.concatenate(contrasts)[order])
+        contrast = np.concatenate(contrasts)[order]
+        _tell_distinctiveness(tiles, levels, parts, order, contrast, staging.parent)
     contents = MapContents(
         encoder_sha256=like.encoder_sha256,
         frame=like.frame,
@@ -104,10 +105,11 @@ def _tell_distinctiveness(
     parts: Sequence[PlacedTiles],
     order: npt.NDArray[np.intp],
     contrast: npt.NDArray[np.float32],
+    work: Path,
 ) -> None:
     """Fill in the distinctiveness of tiles whose contrast is known; others keep theirs."""
     size = parts[0].descriptors_of(parts[0].rows[:1]).shape[1]
-    with tempfile.TemporaryFile() as stream:
+    with tempfile.TemporaryFile(dir=work) as stream:
         for chunk in _chunks(parts, order):
             stream.write(chunk.astype("<f2").tobytes())
         stream.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from dmnil_maps.read_ahead import mapped_ahead
 from dmnil_maps.tile_changes import BlockChanges, ChangeFinder, GrownLevels, grown_levels
 from dmnil_maps.tiling import lattice_blocks
 from dmnil_maps.whitening import project
+from dmnil_maps.work_folder import work_folder
 from edge_runtime.contract.artefact import staged_directory
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import ConfigError, MapError
@@ -150,7 +150,8 @@ def update_map(config: UpdateConfig) -> UpdateReport:
         previous = None
         if config.previous:
             previous = stack.enter_context(_opened(config.previous, config, region_map))
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dmnil-map-")))
+        work = stack.enter_context(work_folder(config.output)).path
+        staging = stack.enter_context(staged_directory(config.output, MAP_KIND))
         grown = grown_levels(region_map.levels, newer.bounds if config.extend else None)
         finder = ChangeFinder(
             region_map,
@@ -174,18 +175,17 @@ def update_map(config: UpdateConfig) -> UpdateReport:
             )
         parts = _parts(region_map, grown, found)
         every_tile = np.concatenate([part.tiles for part in parts])
-        with staged_directory(config.output, MAP_KIND) as staging:
-            bounds = local_bounds_of(region_map.frame, every_tile)
-            preview = write_mosaic(staging, [region_map], bounds, newer)
-            tiles = write_parts(
-                staging,
-                region_map,
-                grown.levels,
-                region_map.descriptor_mean,
-                parts,
-                preview,
-                _provenance(region_map, config, found),
-            )
+        bounds = local_bounds_of(region_map.frame, every_tile)
+        preview = write_mosaic(staging, [region_map], bounds, newer)
+        tiles = write_parts(
+            staging,
+            region_map,
+            grown.levels,
+            region_map.descriptor_mean,
+            parts,
+            preview,
+            _provenance(region_map, config, found),
+        )
     return UpdateReport(
         output=config.output,
         tiles=tiles,
