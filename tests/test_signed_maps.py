@@ -133,6 +133,14 @@ def test_a_signed_map_is_confirmed_by_its_key(signed, keys, capsys):
     assert "signed by" in capsys.readouterr().out
 
 
+def test_an_unchecked_signature_is_not_passed_over_in_silence(signed, keys, capsys):
+    assert dmnil_map(["verify", str(signed)]) == 0
+    assert "its signature not checked" in capsys.readouterr().out
+    unsign(signed, keys)
+    assert dmnil_map(["verify", str(signed)]) == 0
+    assert "signature" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("damage", "words"), DAMAGES)
 def test_verify_refuses_what_the_key_does_not_confirm(signed, keys, capsys, damage, words):
     damage(signed, keys)

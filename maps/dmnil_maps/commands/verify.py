@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser
 from dmnil_maps.commands.printing import print_line
 from dmnil_maps.describe import verify_map
 from edge_runtime.command_line import Action
+from edge_runtime.contract.artefact import SIGNATURE_NAME
 from edge_runtime.map_signature import require_signature
 
 
@@ -25,6 +26,8 @@ def verify(parser: ArgumentParser) -> Action:
         region_map = verify_map(options.map, options.encoder)
         with_encoder = "" if options.encoder is None else f", made with {options.encoder}"
         signed = "" if options.key is None else f", signed by {options.key}'s owner"
+        if options.key is None and (options.map / SIGNATURE_NAME).exists():
+            signed = ", its signature not checked (--key does)"
         print_line(f"{options.map}: intact, {len(region_map.tiles):,} tiles{with_encoder}{signed}")
 
     return run
