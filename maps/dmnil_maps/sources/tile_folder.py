@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,10 +176,6 @@ def _chunk_layer(
     columns, rows = int(x.max()) - first_x + 1, int(y.max()) - first_y + 1
     present = np.zeros((rows, columns), np.bool_)
     present[y - first_y, x - first_x] = True
-    places = {
-        (int(row), int(column)): int(number)
-        for row, column, number in zip(y - first_y, x - first_x, numbers, strict=True)
-    }
     north_west = _WEB_MERCATOR.xy_bounds(morecantile.Tile(first_x, first_y, listing.zoom))
     south_east = _WEB_MERCATOR.xy_bounds(
         morecantile.Tile(first_x + columns - 1, first_y + rows - 1, listing.zoom)
@@ -194,9 +191,13 @@ def _chunk_layer(
             north_west.top,
         )
 
-    def open_chunk(overview: int | None) -> DatasetReader:
+    written: list[bytes] = []
+
+    def write_chunk() -> str:
         pictures: list[tuple[int, int, PlacedPicture]] = []
-        for (row, column), number in places.items():
+        for row, column, number in zip(
+            (y - first_y).tolist(), (x - first_x).tolist(), numbers.tolist(), strict=True
+        ):
             path = listing.path(number)
             try:
                 with _open_tile(path) as tile:
@@ -212,10 +213,18 @@ def _chunk_layer(
             for row, column, picture in pictures
         )
         size = columns * width, rows * height
-        xml = mosaic_xml(
+        return mosaic_xml(
             placed, _WEB_MERCATOR_CRS, transform_of(width, height), size, (width, height)
         )
-        return open_by_gdal(xml, layer.name)
+
+    def open_chunk(overview: int | None) -> DatasetReader:
+        # Every tile's header is read once; what is kept of it is some 50 bytes.
+        if not written:
+            written.append(zlib.compress(write_chunk().encode()))
+        return open_by_gdal(zlib.decompress(written[0]).decode(), layer.name)
+
+    def name_of_block(row: int, column: int) -> str:
+        return str(listing.path(int(numbers[(y == first_y + row) & (x == first_x + column)][0])))
 
     layer = Layer(
         name=str(listing.folder),
@@ -229,7 +238,7 @@ def _chunk_layer(
         dtype="uint8",
         bits=8,
         open=open_chunk,
-        name_of_block=lambda row, column: str(listing.path(places[row, column])),
+        name_of_block=name_of_block,
         present=present,
     )
     return layer
