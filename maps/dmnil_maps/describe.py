@@ -12,6 +12,7 @@ from dmnil_maps.distinctiveness import LOW_DISTINCTIVENESS
 from edge_runtime.contract.artefact import MANIFEST_NAME
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import MapError
+from edge_runtime.contract.map_lattice import map_order
 from edge_runtime.contract.region_map import RegionMap, load_region_map
 
 _POSITION_TOLERANCE_M = 0.01
@@ -104,22 +105,23 @@ def verify_map(folder: Path, encoder: Path | None = None) -> RegionMap:
         rows = region_map.rows_of_level(number)
         chosen = tiles[rows]
         lattice = region_map.rows_at(number)
+        row, column = chosen["lattice_row"], chosen["lattice_column"]
         if (chosen["level"] != number).any():
             raise MapError(f"{folder}: tiles of level {number} do not stand together")
-        if (
-            max(chosen["lattice_row"]) >= level.rows
-            or max(chosen["lattice_column"]) >= level.columns
-        ):
+        if row.max() >= level.rows or column.max() >= level.columns:
             raise MapError(f"{folder}: tiles of level {number} stand outside its lattice")
-        at = lattice[chosen["lattice_row"], chosen["lattice_column"]]
+        at = lattice[row, column]
         if not np.array_equal(at, np.arange(rows.start, rows.stop)) or (
             np.count_nonzero(lattice >= 0) != len(chosen)
         ):
             raise MapError(f"{folder}: the lattice of level {number} does not name its tiles")
-        expected = level.centre(chosen["lattice_row"], chosen["lattice_column"])
+        expected = level.centre(row, column)
         found = region_map.frame.to_local(chosen["latitude_deg"], chosen["longitude_deg"])
         if np.abs(found - expected).max() > _POSITION_TOLERANCE_M:
             raise MapError(f"{folder}: tiles of level {number} are not where its lattice is")
+    order = map_order(tiles["level"], tiles["lattice_row"], tiles["lattice_column"])
+    if (np.diff(order) != 1).any():
+        raise MapError(f"{folder}: tiles are not in the map's order: build it again")
     if encoder is not None:
         region_map.require_encoder(load_encoder_bundle(encoder))
     return region_map
