@@ -53,7 +53,8 @@ def create_collections(client: MilvusClient, collection: str, descriptor_size: i
     schema.add_field(DESCRIPTOR, DataType.FLOAT_VECTOR, dim=descriptor_size)
     indexes = client.prepare_index_params()
     # Descriptors have unit length, so that the inner product is the cosine.
-    indexes.add_index(DESCRIPTOR, index_type="AUTOINDEX", metric_type="IP")
+    # A cut asks by block alone; who searches the store may put another index in FLAT's place.
+    indexes.add_index(DESCRIPTOR, index_type="FLAT", metric_type="IP")
     indexes.add_index(LATTICE_BLOCK, index_type="INVERTED")
     _create(client, collection, schema, indexes)
 
@@ -64,7 +65,7 @@ def create_collections(client: MilvusClient, collection: str, descriptor_size: i
     # Milvus has no collection without a vector.
     schema.add_field(_UNUSED_VECTOR, DataType.FLOAT_VECTOR, dim=2)
     indexes = client.prepare_index_params()
-    indexes.add_index(_UNUSED_VECTOR, index_type="AUTOINDEX", metric_type="L2")
+    indexes.add_index(_UNUSED_VECTOR, index_type="FLAT", metric_type="L2")
     _create(client, files_collection_of(collection), schema, indexes)
 
 
