@@ -189,3 +189,14 @@ def test_nothing_read_is_nothing_damaged():
     damage = Damage([])
     damage.check()
     assert damage.share == 0.0
+
+
+@pytest.mark.parametrize("column", [1, 5])
+def test_damage_is_found_on_both_sides_of_the_antimeridian(tmp_path, column):
+    path = tmp_path / "fiji.tif"
+    pixels = np.full((1, 840, 840), 90, np.uint8)
+    place = rasterio.Affine(1e-5, 0, 180 - 420e-5, 0, -1e-5, -16.8)
+    write_geotiff(path, pixels, "EPSG:4326", place, compress="deflate")
+    damage_block(path, column, 3)
+    with pytest.raises(MapError, match=r"fiji\.tif, columns \d+ to \d+ of rows 384 to 511"):
+        look(path)
