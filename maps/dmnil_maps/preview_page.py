@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_maps.describe import covered_area_km2
+from dmnil_maps.preview_facts import facts_of, subtitle_of
 from dmnil_maps.preview_layers import Layer, LevelLayers, colours
 from dmnil_maps.view_search import LevelView, ViewSearch
 from dmnil_maps.view_verdict import expected_place, notes_on, verdict_of
@@ -81,9 +81,9 @@ def _page_data(
     offset_m = (0.0, 0.0) if search is None else search.best.offset_m
     return {
         "title": region_map.folder.resolve().name,
-        "subtitle": _subtitle(region_map),
+        "subtitle": subtitle_of(region_map),
         "attribution": str(manifest.get("imagery", {}).get("attribution", "")),
-        "facts": _facts(region_map, levels),
+        "facts": facts_of(region_map, levels),
         "origin": [region_map.frame.latitude_deg, region_map.frame.longitude_deg],
         "picture": {
             "source": _data_url(_read_bytes(region_map.folder / PREVIEW_FILE)),
@@ -236,51 +236,6 @@ def _view_data(search: ViewSearch) -> dict[str, Any]:
         "caption": caption,
         "source": _jpeg_url(np.asarray(small, np.uint8)),
     }
-
-
-def _subtitle(region_map: RegionMap) -> str:
-    count = len(region_map.tiles)
-    return f"{count:,} tiles over {covered_area_km2(region_map):.2f} km\u00b2"
-
-
-def _facts(region_map: RegionMap, levels: list[LevelLayers]) -> list[tuple[str, str]]:
-    manifest = region_map.manifest
-    encoder, imagery = manifest.get("encoder", {}), manifest.get("imagery", {})
-    facts = []
-    for layers in levels:
-        level = layers.level
-        facts.append(
-            (
-                f"Level {layers.number}",
-                f"{level.footprint_m:g} m every {level.stride_m:g} m, {layers.tiles:,} tiles, "
-                f"{layers.missing:,} places without",
-            )
-        )
-    facts += [
-        ("Encoder", f"{encoder.get('name', '?')} ({region_map.encoder_sha256[:12]})"),
-        ("Descriptors", f"{region_map.descriptor_size} values, {manifest.get('storage', '?')}"),
-        (
-            "Distinctiveness",
-            "not computed" if levels[0].distinctiveness is None else _distinct_text(levels),
-        ),
-        ("Imagery", str(imagery.get("date") or "date not given")),
-        ("Source", str(manifest.get("coordinate_reference_system", "?"))),
-    ]
-    if "ground_sample_distance_m" in imagery:
-        facts.append(("Pixel", f"{imagery['ground_sample_distance_m']:.2f} m on the ground"))
-    for step in manifest.get("history", []):
-        names = ", ".join(str(source["map"]) for source in step["from"])
-        facts.append((str(step["operation"]).capitalize(), f"from {names}"))
-    return facts
-
-
-def _distinct_text(levels: list[LevelLayers]) -> str:
-    return "; ".join(
-        f"median {float(np.median(layers.distinctiveness.values)):.2f} at "
-        f"{layers.level.footprint_m:g} m"
-        for layers in levels
-        if layers.distinctiveness is not None
-    )
 
 
 def _read_bytes(path: Path) -> bytes:

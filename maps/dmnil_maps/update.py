@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from dmnil_maps.describing import BlockTiles, encode_block
+from dmnil_maps.describe_changes import FoundTiles, describe_changes
 from dmnil_maps.map_bounds import local_bounds_of
 from dmnil_maps.map_parts import PlacedTiles, placed_from, provenance_after, write_parts
 from dmnil_maps.picture_digest import read_digests
 from dmnil_maps.preview_mosaic import write_mosaic
 from dmnil_maps.raster import open_imagery
-from dmnil_maps.read_ahead import mapped_ahead
-from dmnil_maps.tile_changes import BlockChanges, ChangeFinder, GrownLevels, grown_levels
-from dmnil_maps.tiling import lattice_blocks
-from dmnil_maps.whitening import project
+from dmnil_maps.tile_changes import ChangeFinder, GrownLevels, grown_levels
 from dmnil_maps.work_folder import work_folder
 from edge_runtime.contract.artefact import staged_directory
-from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
+from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import ConfigError, MapError
 from edge_runtime.contract.region_map import MAP_KIND, RegionMap, load_region_map
 from edge_runtime.contract.region_map_writer import tiles_on_lattice
-from edge_runtime.engines import Engine, open_engine
-from edge_runtime.progress import progress_bar
-
-_READERS = 2
-_BLOCKS_AHEAD = 4
-_RAW_TILE_DTYPE = np.dtype(
-    [("level", "<u2"), ("row", "<u4"), ("column", "<u4"), ("contrast", "<f4"), ("digest", "<u8")]
-)
+from edge_runtime.engines import open_engine
 
 
 @dataclass(frozen=True)
@@ -164,7 +153,7 @@ def update_map(config: UpdateConfig) -> UpdateReport:
             config.limit,
             (bundle.input_width, bundle.input_height),
         )
-        found = _describe(region_map, bundle, engine, finder, config, work)
+        found = describe_changes(region_map, bundle, engine, finder, config.batch_size, work)
         for imagery in (newer, previous):
             if imagery is not None:
                 imagery.check_damage()  # before anything is written
@@ -197,109 +186,11 @@ def update_map(config: UpdateConfig) -> UpdateReport:
     )
 
 
-@dataclass
-class _Found:
-    """What was seen in the newer imagery.
-
-    Args:
-        tiles: (M,) of `_RAW_TILE_DTYPE`: described again, or new.
-        descriptors: (M, D) on the map's axes.
-        replaced: (N,) of the old map: described again.
-        contrast: (N,) of the old map's tiles, NaN where not seen.
-        digests: (N,) of the old map's tiles, where seen those of the newer pictures.
-    """
-
-    tiles: npt.NDArray[np.void]
-    descriptors: npt.NDArray[np.float16]
-    replaced: npt.NDArray[np.bool_]
-    contrast: npt.NDArray[np.float32]
-    seen: int
-    added: int
-    encoder_s: float
-
-
 def _opened(sources: tuple[Path, ...], config: UpdateConfig, region_map: RegionMap) -> Any:
     return open_imagery(sources, config.zoom, config.crs, config.tms, region_map.frame)
 
 
-def _describe(
-    region_map: RegionMap,
-    bundle: EncoderBundle,
-    engine: Engine,
-    finder: ChangeFinder,
-    config: UpdateConfig,
-    work: Path,
-) -> _Found:
-    """Look at every block, and describe what changed."""
-    blocks = lattice_blocks(finder.grown.levels, bundle.input_width, bundle.input_height)
-    count = len(region_map.tiles)
-    replaced, contrast = np.zeros(count, np.bool_), np.full(count, np.nan, np.float32)
-    seen = added = 0
-    encoder_s = 0.0
-    positions = sum(block.rows * block.columns for block in blocks)
-    ready = mapped_ahead(finder.changes, blocks, _READERS, _BLOCKS_AHEAD)
-    with (
-        (work / "tiles").open("wb") as tiles_file,
-        (work / "descriptors").open("wb") as descriptors_file,
-        progress_bar("dmnil-map", positions, "tile") as progress,
-        closing(ready),
-    ):
-        for block, changes in zip(blocks, ready, strict=True):
-            known = changes.rows >= 0
-            contrast[changes.rows[known]] = changes.contrast[known]
-            replaced[changes.rows[known & changes.changed]] = True
-            seen += len(changes.rows)
-            added += int(np.count_nonzero(~known))
-            encoder_s += _append(
-                region_map, engine, changes, config.batch_size, tiles_file, descriptors_file
-            )
-            progress.update(block.rows * block.columns)
-    tiles = np.fromfile(work / "tiles", _RAW_TILE_DTYPE)
-    shape = (len(tiles), region_map.descriptor_size)
-    descriptors: npt.NDArray[np.float16] = (
-        np.memmap(work / "descriptors", "<f2", "r", shape=shape)
-        if len(tiles)
-        else np.empty(shape, np.float16)
-    )
-    return _Found(tiles, descriptors, replaced, contrast, seen, added, encoder_s)
-
-
-def _append(
-    region_map: RegionMap,
-    engine: Engine,
-    changes: BlockChanges,
-    batch_size: int,
-    tiles_file: BinaryIO,
-    descriptors_file: BinaryIO,
-) -> float:
-    """Describe a block's changed tiles as a build does; seconds spent in the encoder."""
-    chosen = np.flatnonzero(changes.changed)
-    if not chosen.size:
-        return 0.0
-    pictures = [changes.pictures[number] for number in chosen]
-    block = BlockTiles(
-        changes.lattice[chosen],
-        pictures,
-        changes.contrast[chosen],
-        changes.digests[chosen],
-        len(chosen),
-    )
-    described = encode_block(engine, block, batch_size)
-    # A build keeps the encoder's descriptors in 16 bits before it knows its axes.
-    encoded = described.descriptors.astype(np.float16).astype(np.float32)
-    mean = region_map.descriptor_mean[changes.level]
-    projected = project(encoded, mean, region_map.projection)
-    tiles = np.zeros(len(chosen), _RAW_TILE_DTYPE)
-    tiles["level"] = changes.level
-    tiles["row"], tiles["column"] = changes.lattice[chosen].T
-    tiles["contrast"] = changes.contrast[chosen]
-    tiles["digest"] = changes.digests[chosen]
-    tiles_file.write(tiles.tobytes())
-    descriptors_file.write(projected.astype("<f2").tobytes())
-    return described.encoder_s
-
-
-def _parts(region_map: RegionMap, grown: GrownLevels, found: _Found) -> list[PlacedTiles]:
+def _parts(region_map: RegionMap, grown: GrownLevels, found: FoundTiles) -> list[PlacedTiles]:
     """The old map's tiles that stay, and the new ones, on the grown lattices."""
     had_distinctiveness = bool((region_map.tiles["distinctiveness"] < 1.0).any())
     kept = np.flatnonzero(~found.replaced)
@@ -325,7 +216,7 @@ def _parts(region_map: RegionMap, grown: GrownLevels, found: _Found) -> list[Pla
     return [part for part in (old, new) if len(part.rows)]
 
 
-def _provenance(region_map: RegionMap, config: UpdateConfig, found: _Found) -> dict[str, Any]:
+def _provenance(region_map: RegionMap, config: UpdateConfig, found: FoundTiles) -> dict[str, Any]:
     details = {
         "imagery": [path.name for path in config.imagery],
         "described_again": len(found.tiles) - found.added,

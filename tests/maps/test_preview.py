@@ -17,7 +17,8 @@ import pytest
 
 from dmnil_maps.cli import main
 from dmnil_maps.preview_layers import LONGEST_SIDE, layers_of
-from dmnil_maps.view_search import ViewConfig, best_places, search_view
+from dmnil_maps.view_looks import ViewConfig
+from dmnil_maps.view_search import best_places, search_view
 from dmnil_maps.view_verdict import expected_place, verdict_of
 from edge_runtime.contract.region_map import load_region_map
 from edge_runtime.localize.camera import CameraAttitude, PinholeCamera

@@ -12,7 +12,8 @@ from dmnil_maps.commands.printing import print_line
 from dmnil_maps.preview_layers import layers_of
 from dmnil_maps.preview_page import Expected, write_page
 from dmnil_maps.preview_picture import write_preview_png
-from dmnil_maps.view_search import ViewConfig, ViewSearch, search_view
+from dmnil_maps.view_looks import ViewConfig
+from dmnil_maps.view_search import ViewSearch, search_view
 from dmnil_maps.view_verdict import verdict_of
 from edge_runtime.command_line import Action
 from edge_runtime.contract.errors import ConfigError
