@@ -200,3 +200,14 @@ def test_damage_is_found_on_both_sides_of_the_antimeridian(tmp_path, column):
     damage_block(path, column, 3)
     with pytest.raises(MapError, match=r"fiji\.tif, columns \d+ to \d+ of rows 384 to 511"):
         look(path)
+
+
+def test_only_blocks_under_a_window_across_the_antimeridian_count_as_read(tmp_path):
+    pixels = np.full((1, 840, 840), 90, np.uint8)
+    place = rasterio.Affine(1e-5, 0, 180 - 420e-5, 0, -1e-5, -16.8)
+    path = write_geotiff(tmp_path / "fiji.tif", pixels, "EPSG:4326", place)
+    with open_imagery(path) as imagery:
+        imagery.read(-20.0, 20.0, (1.0, 1.0), 40, 40)
+        assert imagery.damage.blocks_read == 1
+        imagery.read(-80.0, 80.0, (1.0, 1.0), 160, 160)
+        assert imagery.damage.blocks_read in (4, 6, 9)
