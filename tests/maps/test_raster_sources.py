@@ -326,3 +326,20 @@ def test_overviews_show_the_same_ground(tmp_path):
         coarse = imagery.read(-160.0, 160.0, (5.0, 5.0), 64, 64, overviews=True)
     assert coarse.covered.all()
     assert 0 < np.abs(fine.rgb.astype(float) - coarse.rgb).mean() < 2.0
+
+
+@pytest.mark.parametrize(
+    ("driver", "suffix", "options"),
+    [
+        ("COG", ".tif", {"compress": "deflate"}),
+        ("JP2OpenJPEG", ".jp2", {"quality": 100, "reversible": "YES"}),
+        ("HFA", ".img", {}),
+        ("ENVI", ".dat", {}),
+        ("GPKG", ".gpkg", {"tile_format": "PNG"}),
+    ],
+)
+def test_other_formats_of_one_file(tmp_path, whole, driver, suffix, options):
+    with rasterio.open(write_ground(tmp_path / "utm.tif", GROUND, CRS)) as dataset:
+        path = tmp_path / f"ground{suffix}"
+        rasterio.shutil.copy(dataset, path, driver=driver, **options)
+    assert_same_ground(look(path), whole, mean=1.0)
