@@ -31,8 +31,9 @@ class TileSearch:
     """Exact search over the map's descriptors within a window, and over a whole map.
 
     Similarities are put on a scale of the frame's own: zero is what a tile elsewhere shows, one
-    is the spread among those. A reference sample of the map's tiles, kept in memory, gives both,
-    so that a small window has the same scale as the whole map.
+    is the spread among those. A reference sample of the level's tiles gives both, so that a small
+    window has the same scale as the whole map; it is read with the level's first search, which
+    keeps opening a large map from a slow disk quick, and stays in memory.
 
     Where a map has a coarse index (and faiss is installed), searches without a prior compare
     only the tiles that it names; a tile's score is exact whenever it has one.
@@ -41,9 +42,7 @@ class TileSearch:
     def __init__(self, region_map: RegionMap) -> None:
         self._map = region_map
         self._indexes: dict[int, CoarseIndex | None] = {}
-        self._reference = [
-            self._sample(region_map.rows_of_level(level)) for level in range(len(region_map.levels))
-        ]
+        self._references: dict[int, Scores] = {}
 
     def scores(self, queries: Scores, level: int, tiles: Rows | None = None) -> Scores:
         """Scores of tiles for unit-length queries in the map's descriptor space, all exact.
@@ -136,7 +135,7 @@ class TileSearch:
 
     def _scaled(self, similarity: Scores, queries: Scores, level: int) -> Scores:
         """Similarities (Q, n) as scores, each query on its own scale; in place."""
-        chance = queries @ self._reference[level].T
+        chance = queries @ self._reference(level).T
         middle = np.median(chance, axis=1, keepdims=True)
         # Where most tiles are alike (water, black edges) the median deviation collapses.
         spread = np.maximum(
@@ -147,9 +146,13 @@ class TileSearch:
         similarity /= np.maximum(spread, 1e-6)
         return similarity
 
-    def _sample(self, rows: slice) -> Scores:
-        step = max(1, (rows.stop - rows.start) // _REFERENCE_TILES)
-        return self._map.store.scattered(np.arange(rows.start, rows.stop, step))
+    def _reference(self, level: int) -> Scores:
+        if level not in self._references:
+            rows = self._map.rows_of_level(level)
+            step = max(1, (rows.stop - rows.start) // _REFERENCE_TILES)
+            spread = np.arange(rows.start, rows.stop, step)
+            self._references[level] = self._map.store.scattered(spread)
+        return self._references[level]
 
     def _index(self, level: int) -> CoarseIndex | None:
         """The level's coarse index, read when first asked for; None where there is none to use."""
