@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 _QUERY_BYTES = 8 << 20
+_PARTS_PER_QUERY = 64
 _MOST_ROWS = 16_384
 """Of one answer, by Milvus's limit."""
 _MARGIN_M = 1.0
@@ -155,15 +156,15 @@ def _restore_files(
 ) -> dict[str, Any]:
     """Write the stored files into a folder; returns the manifest, to which all are held."""
     contents: dict[str, list[bytes]] = {}
-    for part in range(1, int(identity["parts"])):
+    for start in range(1, int(identity["parts"]), _PARTS_PER_QUERY):
         found = client.query(
             files_collection_of(name),
-            filter=f"{PART} == {part}",
-            output_fields=[FILE_NAME, CONTENT],
-            limit=1,
+            filter=f"{PART} >= {start} and {PART} < {start + _PARTS_PER_QUERY}",
+            output_fields=[PART, FILE_NAME, CONTENT],
+            limit=_PARTS_PER_QUERY,
             timeout=CALL_TIMEOUT_S,
         )
-        for row in found:
+        for row in sorted(found, key=lambda row: int(row[PART])):
             contents.setdefault(row[FILE_NAME], []).append(base64.b64decode(row[CONTENT]))
     whole = {file_name: b"".join(contents.get(file_name, [])) for file_name in STORED_FILES}
     manifest: dict[str, Any] = {}
