@@ -26,7 +26,8 @@ from rasterio.windows import Window
 from threadpoolctl import threadpool_limits
 
 from dmnil_maps.area_files import bounds_area
-from dmnil_maps.build import BuildConfig, build_with_report
+from dmnil_maps.build import build_with_report
+from dmnil_maps.build_config import BuildConfig
 from dmnil_maps.raster import open_imagery
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.engines import open_engine

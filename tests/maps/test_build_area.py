@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from dmnil_maps.area_files import bounds_area
-from dmnil_maps.build import BuildConfig, build_map, spec_of
+from dmnil_maps.build import build_map, spec_of
+from dmnil_maps.build_config import BuildConfig
 from dmnil_maps.cli import main
 from dmnil_maps.describing import describe_block, encode_block, read_block
 from dmnil_maps.raster import open_imagery

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pyproj import Transformer
 
-from dmnil_maps.build import BuildConfig, build_map, build_with_report
+from dmnil_maps.build import build_map, build_with_report
+from dmnil_maps.build_config import BuildConfig
 from dmnil_maps.raster import open_imagery
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import (

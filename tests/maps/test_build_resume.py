@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dmnil_maps.build import BuildConfig, build_map, build_with_report
+from dmnil_maps.build import build_map, build_with_report
+from dmnil_maps.build_config import BuildConfig
 from dmnil_maps.described_tiles import DescribedTiles
 from dmnil_maps.describing import DescribedBlock
 from dmnil_maps.work_folder import work_folder, work_path
@@ -60,7 +61,8 @@ KILLED_BUILD = """
     dmnil_maps.tiling.BLOCK_PX = 320
     import dmnil_maps.build, dmnil_maps.described_tiles
     import edge_runtime.contract.artefact
-    from dmnil_maps.build import BuildConfig, build_map
+    from dmnil_maps.build import build_map
+    from dmnil_maps.build_config import BuildConfig
 
     imagery, encoder, output, where, count = sys.argv[1:]
     module, _, name = where.rpartition(".")

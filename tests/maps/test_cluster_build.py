@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dmnil_maps.build import BuildConfig, build_with_report
+from dmnil_maps.build import build_with_report
+from dmnil_maps.build_config import BuildConfig
 from dmnil_maps.cli import main
 from dmnil_maps.cluster import ClusterDamage
 from dmnil_maps.cluster_inputs import require_same_inputs, shared_inputs

@@ -12,7 +12,8 @@ import rasterio.shutil
 from pyproj import Geod, Transformer
 from rasterio.transform import Affine
 
-from dmnil_maps.build import BuildConfig, build_map
+from dmnil_maps.build import build_map
+from dmnil_maps.build_config import BuildConfig
 from edge_runtime.contract.region_map import load_region_map
 from tests.maps.conftest import (
     TILE_ZOOM,

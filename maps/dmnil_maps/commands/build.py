@@ -10,7 +10,8 @@ from jsonargparse import ArgumentParser
 
 from dmnil_maps.area import GeodeticArea
 from dmnil_maps.area_files import bounds_area, corridor_area, polygon_area
-from dmnil_maps.build import BuildConfig, build_with_report
+from dmnil_maps.build import build_with_report
+from dmnil_maps.build_config import BuildConfig
 from dmnil_maps.commands.printing import print_json, print_line
 from dmnil_maps.levels import footprints_for, parse_camera, parse_heights
 from edge_runtime.command_line import Action
