@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dmnil_maps.build import BuildConfig, build_map
+from dmnil_maps.build import build_map
+from dmnil_maps.build_config import BuildConfig
+from edge_runtime.contract.artefact import staged_directory
+from edge_runtime.contract.region_map import MAP_KIND, PREVIEW_FILE, load_region_map
+from edge_runtime.contract.region_map_writer import MapContents, write_region_map
 from edge_runtime.flight import FlightConfig, fly
 from edge_runtime.flight_camera import CameraConfig
 from edge_runtime.localize.config import LocaliserConfig
@@ -47,7 +53,32 @@ def flown(region_map: Path, folder: Path, **changes: object) -> Path:
     return fly(FlightConfig(**settings)).output
 
 
-def test_the_whole_flight_from_an_unknown_start(region_map: Path, tmp_path: Path) -> None:
+def as_int8(region_map: Path, output: Path) -> Path:
+    """The same map with its descriptors in eight bits."""
+    opened = load_region_map(region_map)
+    contents = MapContents(
+        encoder_sha256=opened.encoder_sha256,
+        frame=opened.frame,
+        levels=opened.levels,
+        tiles=np.asarray(opened.tiles),
+        descriptor_mean=opened.descriptor_mean,
+        projection=opened.projection,
+        preview=opened.preview,
+    )
+    descriptors = [opened.descriptors_of(slice(None))]
+    with staged_directory(output, MAP_KIND) as staging:
+        shutil.copy(region_map / PREVIEW_FILE, staging)
+        provenance = {"imagery": opened.manifest["imagery"]}
+        write_region_map(staging, contents, descriptors, provenance, storage="int8")
+    return output
+
+
+@pytest.mark.parametrize("storage", ["float16", "int8"])
+def test_the_whole_flight_from_an_unknown_start(
+    region_map: Path, tmp_path: Path, storage: str
+) -> None:
+    if storage == "int8":
+        region_map = as_int8(region_map, tmp_path / "int8.map")
     fixes, truth = read_fixes(flown(region_map, tmp_path)), read_truth(ARIEL / "truth.csv")
     frames = score_frames(fixes, truth, IN_MOTION_FROM)
     assert frames is not None
