@@ -135,11 +135,7 @@ def _result_of(ray: Any, reference: Any, address: str) -> TaskResult:
             f"workers of {address} died {_RETRIES + 1} times at one task: {first_line}"
         ) from error
     if isinstance(result, Refusal):
-        raise MapError(
-            f"worker {result.machine} cannot take part: {result.reason}; imagery and encoder have "
-            "to lie on storage that every machine sees under the same path, and releases have to "
-            "be the same"
-        )
+        raise MapError(f"worker {result.machine} cannot take part: {result.reason}")
     if not isinstance(result, TaskResult):
         raise MapError(f"a worker of {address} runs another release of dmnil-edge")
     return result
@@ -153,7 +149,7 @@ def _connected(address: str) -> Iterator[Any]:
         raise ConfigError(
             f"{address!r} is no cluster's address: give host:port of its head, auto or local"
         )
-    # Neither for a cluster of this machine nor by this process: Ray reports to its makers else.
+    # Ray reports to its makers unless told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -172,7 +168,8 @@ def _connected(address: str) -> Iterator[Any]:
     except (OSError, RuntimeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise MapError(
-            f"no Ray cluster answers at {address}: {reason}; start one by ray start --head"
+            f"no Ray cluster answers at {address}: {reason.rstrip('.')}; start one by "
+            "ray start --head"
         ) from error
     try:
         yield ray

@@ -51,7 +51,15 @@ def describe_blocks(
 ) -> TaskResult | Refusal:
     """Describe some blocks; imagery and engine stay open in the worker for the next task."""
     try:
-        worker = _opened(spec, expected)
+        _check(spec, expected)
+    except DmnilError as error:
+        return Refusal(
+            platform.node(),
+            f"{error}; imagery and encoder have to lie on storage that every machine sees under "
+            "the same path, and releases have to be the same",
+        )
+    try:
+        worker = _opened(spec)
         ready = mapped_ahead(
             lambda block: read_block(worker.imagery, spec, block), blocks, _READERS, _BLOCKS_AHEAD
         )
@@ -67,8 +75,7 @@ def describe_blocks(
 class _Worker:
     """Imagery and engine of a specification, open until the process ends."""
 
-    def __init__(self, spec: DescribeSpec, expected: SharedInputs) -> None:
-        require_same_inputs(spec, expected)
+    def __init__(self, spec: DescribeSpec) -> None:
         self._stack = ExitStack()
         self.imagery = self._stack.enter_context(
             open_imagery(spec.imagery, spec.zoom, spec.crs, spec.tms, spec.frame)
@@ -82,6 +89,7 @@ class _Worker:
         return TaskResult(described, damage.names, self._blocks_read - before)
 
 
+_check = lru_cache(maxsize=1)(require_same_inputs)
 _opened = lru_cache(maxsize=1)(_Worker)
 
 
