@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ _POINTS_PER_EDGE = 41
 _LONGEST_EDGE_DEG = 0.01
 """Edges are straight in degrees (RFC 7946); cut this short they are within 0.1 m in metres too."""
 _MARGIN_DEG = 0.01
+_PREPARED = threading.Lock()
+"""A prepared shape builds its index when it is first asked, which crashes if two threads ask."""
 _TOLERANCE = 1e-6
 
 
@@ -50,9 +53,10 @@ class LocalArea:
         self, west_m: Any, south_m: Any, east_m: Any, north_m: Any
     ) -> npt.NDArray[np.bool_]:
         """Which rectangles (N,) share ground with the area."""
-        shapely.prepare(self.shape)
         boxes = shapely.box(west_m, south_m, east_m, north_m)
-        return np.asarray(shapely.intersects(self.shape, boxes), np.bool_)
+        with _PREPARED:
+            shapely.prepare(self.shape)
+            return np.asarray(shapely.intersects(self.shape, boxes), np.bool_)
 
     @property
     def bounds(self) -> LocalBounds:

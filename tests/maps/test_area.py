@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -262,3 +263,17 @@ def test_a_corridor_without_width_is_refused(tmp_path, width_m):
     path = gpx(tmp_path / "r.gpx", points("wpt", degrees_at(TOWN, ROUTE_M)))
     with pytest.raises(ConfigError, match="needs a width"):
         corridor_area(path, width_m)
+
+
+def test_threads_may_ask_the_same_area_at_once():
+    west, south = np.random.default_rng(3).uniform(-600.0, 600.0, (2, 500))
+    angle = np.linspace(0.0, 2 * np.pi, 2000)
+    circle = 500.0 * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    for _ in range(10):
+        area = LocalArea(shapely.Polygon(circle))
+
+        def touched(number: int, area: LocalArea = area) -> bytes:
+            return area.touches(west, south, west + 5.0, south + 5.0).tobytes()
+
+        with ThreadPoolExecutor(8) as threads:
+            assert len(set(threads.map(touched, range(8)))) == 1
