@@ -252,7 +252,7 @@ install_package() {
     numpy_major="$("$python" -c 'import numpy; print(numpy.__version__.split(".")[0])' 2>/dev/null)" ||
         numpy_major=1
     pip_install --no-deps --force-reinstall "$package"
-    write_requirements "$requirements" mavlink
+    write_requirements "$requirements" mavlink search signing
     write_file 0644 "$constraints" <<<"numpy<$((numpy_major + 1))"
     say "pip will miss opencv-python-headless: JetPack's own OpenCV takes its place"
     pip_install --requirement "$requirements" --constraint "$constraints"

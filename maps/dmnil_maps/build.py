@@ -53,7 +53,7 @@ from edge_runtime.contract.faiss_library import import_faiss
 from edge_runtime.contract.geodesy import LocalFrame
 from edge_runtime.contract.region_map import MAP_KIND, PREVIEW_FILE
 from edge_runtime.contract.region_map_writer import MapContents, write_region_map
-from edge_runtime.engines import Engine, open_engine
+from edge_runtime.engines import Engine, open_engine, precision_run
 from edge_runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -299,7 +299,7 @@ def _finish(
             "head": bundle.head,
             "input_height": bundle.input_height,
             "input_width": bundle.input_width,
-            "precision": config.precision,
+            "precision": precision_run(bundle, config.precision, config.engine),
         },
         "bounds": bounds_of(imagery.frame, tiles),
         "coordinate_reference_system": imagery.coordinate_reference_system,

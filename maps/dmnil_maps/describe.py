@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from dmnil_maps.distinctiveness import LOW_DISTINCTIVENESS
-from edge_runtime.contract.artefact import MANIFEST_NAME
+from edge_runtime.contract.artefact import MANIFEST_NAME, field_of
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.map_lattice import map_order
@@ -19,21 +19,30 @@ _POSITION_TOLERANCE_M = 0.01
 
 
 def summary_of(region_map: RegionMap) -> dict[str, Any]:
-    """A map's facts: encoder, levels, area, bounds, size on disk, imagery."""
+    """A map's facts: encoder, levels, area, bounds, size on disk, imagery.
+
+    Raises:
+        MapError: If the manifest lacks one of them.
+    """
     manifest = region_map.manifest
+    encoder, bounds, imagery = (
+        field_of(manifest, name, dict, region_map.folder, MapError)
+        for name in ("encoder", "bounds", "imagery")
+    )
+    crs = field_of(manifest, "coordinate_reference_system", str, region_map.folder, MapError)
     size = sum(int(entry["bytes"]) for entry in manifest["files"].values())
     return {
         "map": str(region_map.folder),
-        "encoder": {**manifest["encoder"], "sha256": region_map.encoder_sha256},
+        "encoder": {**encoder, "sha256": region_map.encoder_sha256},
         "descriptor_size": region_map.descriptor_size,
         "storage": manifest["storage"],
         "tiles": len(region_map.tiles),
         "indistinct_share": round(_indistinct_share(region_map), 4),
         "levels": manifest["levels"],
         "area_km2": round(covered_area_km2(region_map), 3),
-        "bounds": manifest["bounds"],
-        "coordinate_reference_system": manifest["coordinate_reference_system"],
-        "imagery": manifest["imagery"],
+        "bounds": bounds,
+        "coordinate_reference_system": crs,
+        "imagery": imagery,
         "bytes_on_disk": size + (region_map.folder / MANIFEST_NAME).stat().st_size,
     }
 

@@ -48,7 +48,8 @@ def test_a_jetson_with_jetpack_6_2_gets_everything_in_order(tmp_path: Path, whee
         "usermod --append --groups render dmnil",
         f"/usr/bin/python3 -m venv --system-site-packages --clear {environment}",
         f"{pip} --no-deps --force-reinstall {wheel}",
-        f"{environment}/bin/python {script()} mavlink >/opt/dmnil-edge/requirements.txt",
+        f"{environment}/bin/python {script()} mavlink search signing "
+        ">/opt/dmnil-edge/requirements.txt",
         "write /opt/dmnil-edge/constraints.txt",
         f"{pip} --requirement /opt/dmnil-edge/requirements.txt {constrained}",
         f"{environment}/bin/python {script()} --extra-alone jetson "

@@ -104,6 +104,15 @@ def test_info_tells_the_area_and_the_size(built_map, capsys):
     assert summary["tiles"] == sum(level["tiles"] for level in summary["levels"])
 
 
+def test_info_names_what_a_manifest_lacks(built_map, tmp_path, capsys):
+    copy = copy_of(built_map, tmp_path / "bare.map")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["bounds"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["info", str(copy)]) == 2
+    assert "'bounds'" in capsys.readouterr().err
+
+
 def test_verify_accepts_an_intact_map_and_its_encoder(built_map, tiny_encoder, capsys):
     assert main(["verify", str(built_map), "--encoder", str(tiny_encoder)]) == 0
     assert "intact" in capsys.readouterr().out
