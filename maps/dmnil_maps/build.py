@@ -20,7 +20,7 @@ import rasterio
 
 from dmnil_maps.area import GeodeticArea, cropped, locate
 from dmnil_maps.build_config import BuildConfig, BuildReport
-from dmnil_maps.cluster import ClusterDamage, NumberedBlock, described_on_cluster
+from dmnil_maps.cluster.embedding import ClusterDamage, NumberedBlock, described_on_cluster
 from dmnil_maps.compression import CompressionLoss, compression_loss
 from dmnil_maps.described_tiles import DescribedTiles
 from dmnil_maps.describing import (
@@ -39,7 +39,7 @@ from dmnil_maps.map_arrays import (
 )
 from dmnil_maps.map_bounds import bounds_of, local_bounds_of
 from dmnil_maps.picture_digest import write_digests
-from dmnil_maps.preview import write_preview
+from dmnil_maps.preview.overview import write_preview
 from dmnil_maps.raster import ORIGIN_DECIMALS, Imagery, open_imagery
 from dmnil_maps.read_ahead import mapped_ahead
 from dmnil_maps.tiling import MINIMUM_COVERED_SHARE, LatticeBlock, chosen_positions, lattice_over

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,11 +18,11 @@ import numpy.typing as npt
 
 from dmnil_maps.area import LocalArea
 from dmnil_maps.picture_digest import picture_digests
-from dmnil_maps.raster import Imagery, open_imagery
+from dmnil_maps.raster import Imagery
 from dmnil_maps.tiling import LatticeBlock, block_windows, chosen_positions, lattice_blocks
 from edge_runtime.contract.geodesy import LocalFrame
 from edge_runtime.contract.region_map import MapLevel
-from edge_runtime.engines import Engine, open_engine
+from edge_runtime.engines import Engine
 
 
 @dataclass(frozen=True)
@@ -94,16 +92,6 @@ class DescribedBlock:
     digests: npt.NDArray[np.uint64]
     examined: int
     encoder_s: float
-
-
-def describe_block(spec: DescribeSpec, block: LatticeBlock) -> DescribedBlock:
-    """Read and encode a block; imagery and engine stay open from one call to the next.
-
-    Raises:
-        DmnilError: As `open_imagery`, `open_engine` and their reading and encoding do.
-    """
-    imagery, engine = _opened(spec).inputs
-    return encode_block(engine, read_block(imagery, spec, block), spec.batch_size)
 
 
 def read_block(imagery: Imagery, spec: DescribeSpec, block: LatticeBlock) -> BlockTiles:
@@ -176,19 +164,3 @@ def _batches(count: int, batch_size: int) -> Iterator[slice]:
 def _contrast(rgb: npt.NDArray[np.uint8]) -> float:
     _, deviation = cv2.meanStdDev(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
     return float(deviation[0, 0])
-
-
-class _OpenInputs:
-    """Imagery and engine of a specification, open until the process ends or takes another."""
-
-    def __init__(self, spec: DescribeSpec) -> None:
-        self._stack = ExitStack()
-        self.inputs = (
-            self._stack.enter_context(
-                open_imagery(spec.imagery, spec.zoom, spec.crs, spec.tms, spec.frame)
-            ),
-            open_engine(spec.encoder, spec.precision, spec.backend, spec.threads),
-        )
-
-
-_opened = lru_cache(maxsize=1)(_OpenInputs)

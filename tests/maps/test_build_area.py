@@ -16,7 +16,7 @@ from dmnil_maps.area_files import bounds_area
 from dmnil_maps.build import build_map, spec_of
 from dmnil_maps.build_config import BuildConfig
 from dmnil_maps.cli import main
-from dmnil_maps.describing import describe_block, encode_block, read_block
+from dmnil_maps.describing import encode_block, read_block
 from dmnil_maps.raster import open_imagery
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import EngineError, MapError
@@ -151,14 +151,23 @@ def spec_and_blocks(imagery_of, tiny_encoder, monkeypatch):
     return spec, spec.blocks()
 
 
+def described(spec, blocks):
+    engine = open_engine(spec.encoder, spec.precision, spec.backend, spec.threads)
+    with open_imagery(spec.imagery, spec.zoom, spec.crs, spec.tms, spec.frame) as imagery:
+        return [
+            encode_block(engine, read_block(imagery, spec, block), spec.batch_size)
+            for block in blocks
+        ]
+
+
 def test_a_block_is_the_same_whoever_describes_it_and_when(imagery_of, tiny_encoder, monkeypatch):
     spec, blocks = spec_and_blocks(imagery_of, tiny_encoder, monkeypatch)
     assert len(blocks) > 6
     there = pickle.loads(pickle.dumps(spec))  # as Ray sends it
     assert there == spec
     assert there.blocks() == blocks
-    first = [describe_block(spec, block) for block in blocks]
-    backwards = [describe_block(there, block) for block in reversed(blocks)][::-1]
+    first = described(spec, blocks)
+    backwards = described(there, blocks[::-1])[::-1]
     for one, other in zip(first, backwards, strict=True):
         np.testing.assert_array_equal(one.lattice, other.lattice)
         np.testing.assert_array_equal(one.descriptors, other.descriptors)

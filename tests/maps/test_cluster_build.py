@@ -17,9 +17,9 @@ import pytest
 from dmnil_maps.build import build_with_report
 from dmnil_maps.build_config import BuildConfig
 from dmnil_maps.cli import main
-from dmnil_maps.cluster import ClusterDamage
-from dmnil_maps.cluster_inputs import require_same_inputs, shared_inputs
-from dmnil_maps.cluster_worker import Refusal, TaskResult, describe_blocks
+from dmnil_maps.cluster.embedding import ClusterDamage
+from dmnil_maps.cluster.inputs import require_same_inputs, shared_inputs
+from dmnil_maps.cluster.worker import Refusal, TaskResult, describe_blocks
 from dmnil_maps.describe import verify_map
 from dmnil_maps.describing import DescribeSpec
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle
@@ -35,7 +35,7 @@ STRIDE_RATIO = 0.23  # not whole pixels: tiles are warped one by one, in many sm
 def many_small_tasks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as smaller:
         smaller.setattr("dmnil_maps.tiling._LONE_TILES_PER_BLOCK_SIDE", 6)
-        smaller.setattr("dmnil_maps.cluster._BLOCKS_PER_TASK", 1)
+        smaller.setattr("dmnil_maps.cluster.embedding._BLOCKS_PER_TASK", 1)
         yield
 
 
@@ -183,7 +183,7 @@ def test_a_worker_without_the_imagery_ends_the_build_in_one_line(
     """The machine that starts the build takes another file for the workers' one."""
     own = shutil.copy(imagery, tmp_path / "own.tif")
     monkeypatch.setattr(
-        "dmnil_maps.cluster.shared_inputs",
+        "dmnil_maps.cluster.embedding.shared_inputs",
         lambda spec: shared_inputs(
             replace(
                 spec,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dmnil_maps.cli import main
-from dmnil_maps.map_difference import difference_of
+from dmnil_maps.operations.difference import difference_of
 from edge_runtime.contract.region_map import load_region_map
 from tests.small_map import FRAME, LEVEL, seal_again, write_small_map
 

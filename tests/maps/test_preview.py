@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from dmnil_maps.cli import main
-from dmnil_maps.preview_layers import LONGEST_SIDE, layers_of
-from dmnil_maps.view_looks import ViewConfig
-from dmnil_maps.view_search import best_places, search_view
-from dmnil_maps.view_verdict import expected_place, verdict_of
+from dmnil_maps.preview.layers import LONGEST_SIDE, layers_of
+from dmnil_maps.preview.view import ViewConfig
+from dmnil_maps.preview.view_search import best_places, search_view
+from dmnil_maps.preview.view_verdict import expected_place, verdict_of
 from edge_runtime.contract.region_map import load_region_map
 from edge_runtime.localize.camera import CameraAttitude, PinholeCamera
 from tests.maps.conftest import Ground
@@ -243,7 +243,7 @@ def test_holes_and_distinctiveness_are_layers(tmp_path):
 
 
 def test_large_lattices_are_thinned_but_keep_their_peaks():
-    from dmnil_maps.preview_layers import _thinned
+    from dmnil_maps.preview.layers import _thinned
 
     cells = np.zeros((LONGEST_SIDE * 2 + 1, 30), np.uint8)
     cells[-1, -1] = 200

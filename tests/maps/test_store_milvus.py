@@ -12,8 +12,8 @@ import pytest
 from dmnil_maps.cli import main
 from dmnil_maps.describe import verify_map
 from dmnil_maps.picture_digest import write_digests
-from dmnil_maps.store import collection_name, files_collection_of, store_map
-from dmnil_maps.store_client import milvus_client
+from dmnil_maps.store.client import milvus_client
+from dmnil_maps.store.fill import collection_name, files_collection_of, store_map
 from edge_runtime.contract.errors import ConfigError, MapError
 from edge_runtime.contract.region_map import load_region_map
 from tests.small_map import FRAME, LEVEL, seal_again, write_small_map
@@ -80,7 +80,7 @@ def test_a_cut_from_the_store_is_that_of_the_map_byte_for_byte(
     whole, stored, tmp_path, area, monkeypatch
 ):
     # Block by block, which is not the order of the map.
-    monkeypatch.setattr("dmnil_maps.store_cut._QUERY_BYTES", 1)
+    monkeypatch.setattr("dmnil_maps.store.cut._QUERY_BYTES", 1)
     if area in ("square", "corner"):
         sides = SQUARE if area == "square" else (300.0, -400.0, 900.0, -300.0)
         options = [bounds_option(*sides)]
@@ -128,7 +128,7 @@ def test_a_storing_that_was_stopped_goes_on_and_is_no_map_until_then(
     whole, tmp_path, monkeypatch, capsys
 ):
     uri, area = str(tmp_path / "half.db"), bounds_option(*SQUARE)
-    monkeypatch.setattr("dmnil_maps.store._BATCH_BYTES", 500 * (4 * 24 + 128))
+    monkeypatch.setattr("dmnil_maps.store.fill._BATCH_BYTES", 500 * (4 * 24 + 128))
     batches = 0
 
     class StoppedError(Exception):
@@ -141,9 +141,9 @@ def test_a_storing_that_was_stopped_goes_on_and_is_no_map_until_then(
             raise StoppedError
         return rows_of(*arguments)
 
-    from dmnil_maps.store_schema import tile_rows as rows_of
+    from dmnil_maps.store.schema import tile_rows as rows_of
 
-    monkeypatch.setattr("dmnil_maps.store.tile_rows", stop_at_the_third)
+    monkeypatch.setattr("dmnil_maps.store.fill.tile_rows", stop_at_the_third)
     with pytest.raises(StoppedError):
         store_map(whole, uri)
     cut = ["cut", "--milvus", uri, "-o", str(tmp_path / "ours.map"), area]
@@ -157,7 +157,7 @@ def test_a_storing_that_was_stopped_goes_on_and_is_no_map_until_then(
 def test_a_storing_stopped_before_it_said_which_map_starts_afresh(whole, tmp_path, monkeypatch):
     uri = str(tmp_path / "early.db")
     with monkeypatch.context() as broken:
-        broken.setattr("dmnil_maps.store.STORED_FILES", ("manifest.json", "missing.npy"))
+        broken.setattr("dmnil_maps.store.fill.STORED_FILES", ("manifest.json", "missing.npy"))
         with pytest.raises(FileNotFoundError):
             store_map(whole, uri)
     assert store_map(whole, uri).tiles == len(load_region_map(whole).tiles)

@@ -12,9 +12,9 @@ import rasterio
 
 from dmnil_maps.cli import main
 from dmnil_maps.describe import verify_map
+from dmnil_maps.operations.tile_changes import grown_levels, rows_on
 from dmnil_maps.picture_digest import DIGESTS_FILE, picture_digests, read_digests
 from dmnil_maps.raster import LocalBounds
-from dmnil_maps.tile_changes import grown_levels, rows_on
 from dmnil_maps.tiling import LatticeBlock
 from edge_runtime.contract.artefact import MANIFEST_NAME, sha256_of_file
 from edge_runtime.contract.region_map import RegionMap, load_region_map

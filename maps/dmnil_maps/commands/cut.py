@@ -10,8 +10,8 @@ from jsonargparse import ArgumentParser
 from dmnil_maps.area import GeodeticArea
 from dmnil_maps.area_files import bounds_area, corridor_area, polygon_area
 from dmnil_maps.commands.printing import print_line
-from dmnil_maps.cut import cut_map
-from dmnil_maps.store_cut import cut_from_store
+from dmnil_maps.operations.cut import cut_map
+from dmnil_maps.store.cut import cut_from_store
 from edge_runtime.command_line import Action
 from edge_runtime.contract.errors import ConfigError
 

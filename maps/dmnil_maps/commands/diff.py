@@ -8,8 +8,8 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from dmnil_maps.commands.printing import print_json, print_line
-from dmnil_maps.map_difference import difference_of, table_of
-from dmnil_maps.map_difference_outputs import write_geojson, write_picture
+from dmnil_maps.operations.difference import difference_of, table_of
+from dmnil_maps.operations.difference_outputs import write_geojson, write_picture
 from edge_runtime.command_line import Action
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.region_map import load_region_map

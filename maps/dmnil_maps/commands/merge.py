@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from dmnil_maps.commands.printing import print_line
-from dmnil_maps.merge import merge_maps
+from dmnil_maps.operations.merge import merge_maps
 from edge_runtime.command_line import Action
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from jsonargparse import ArgumentParser
 
 from dmnil_maps.commands.printing import print_line
-from dmnil_maps.preview_layers import layers_of
-from dmnil_maps.preview_page import Expected, write_page
-from dmnil_maps.preview_picture import write_preview_png
-from dmnil_maps.view_looks import ViewConfig
-from dmnil_maps.view_search import ViewSearch, search_view
-from dmnil_maps.view_verdict import verdict_of
+from dmnil_maps.preview.layers import layers_of
+from dmnil_maps.preview.page import Expected, write_page
+from dmnil_maps.preview.still import write_preview_png
+from dmnil_maps.preview.view import ViewConfig
+from dmnil_maps.preview.view_search import ViewSearch, search_view
+from dmnil_maps.preview.view_verdict import verdict_of
 from edge_runtime.command_line import Action
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.region_map import RegionMap, load_region_map

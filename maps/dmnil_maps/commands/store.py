@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from dmnil_maps.commands.printing import print_line
-from dmnil_maps.store import store_map
+from dmnil_maps.store.fill import store_map
 from edge_runtime.command_line import Action
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from dmnil_maps.commands.printing import print_json, print_line
-from dmnil_maps.update import UpdateConfig, UpdateReport, update_map
+from dmnil_maps.operations.update import UpdateConfig, UpdateReport, update_map
 from edge_runtime.command_line import Action
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_maps.preview import LONGEST_SIDE_PX
+from dmnil_maps.preview.overview import LONGEST_SIDE_PX
 from dmnil_maps.raster import Imagery, LocalBounds
 from edge_runtime.contract.errors import OutputError
 from edge_runtime.contract.region_map import PREVIEW_FILE, PreviewPicture, RegionMap

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmnil_maps.picture_digest import read_digests
-from dmnil_maps.store_client import CALL_TIMEOUT_S, milvus_client
-from dmnil_maps.store_schema import (
+from dmnil_maps.store.client import CALL_TIMEOUT_S, milvus_client
+from dmnil_maps.store.schema import (
     LONGEST_CONTENT,
     create_collections,
     file_rows,

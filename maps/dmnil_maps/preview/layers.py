@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_maps.view_search import LevelView
+from dmnil_maps.preview.view_search import LevelView
 from edge_runtime.contract.region_map import MapLevel, RegionMap
 
 LONGEST_SIDE = 1200

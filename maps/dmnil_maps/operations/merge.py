@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dmnil_maps.map_bounds import local_bounds_of
-from dmnil_maps.map_parts import PlacedTiles, placed_from, provenance_after, write_parts
-from dmnil_maps.preview_mosaic import write_mosaic
+from dmnil_maps.operations.parts import PlacedTiles, placed_from, provenance_after, write_parts
+from dmnil_maps.preview.mosaic import write_mosaic
 from edge_runtime.contract.artefact import staged_directory
 from edge_runtime.contract.errors import ConfigError, MapError
 from edge_runtime.contract.region_map import MAP_KIND, MapLevel, RegionMap, load_region_map

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dmnil_maps.describe import covered_area_km2
-from dmnil_maps.preview_layers import LevelLayers
+from dmnil_maps.preview.layers import LevelLayers
 from edge_runtime.contract.region_map import RegionMap
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dmnil_maps.describing import BlockTiles, encode_block
+from dmnil_maps.operations.tile_changes import BlockChanges, ChangeFinder
 from dmnil_maps.read_ahead import mapped_ahead
-from dmnil_maps.tile_changes import BlockChanges, ChangeFinder
 from dmnil_maps.tiling import lattice_blocks
 from dmnil_maps.whitening import project
 from edge_runtime.contract.encoder_bundle import EncoderBundle

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dmnil_maps.cluster_inputs import SharedInputs, require_same_inputs
+from dmnil_maps.cluster.inputs import SharedInputs, require_same_inputs
 from dmnil_maps.describing import DescribedBlock, DescribeSpec, encode_block, read_block
 from dmnil_maps.raster import open_imagery
 from dmnil_maps.read_ahead import mapped_ahead

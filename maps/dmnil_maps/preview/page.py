@@ -15,16 +15,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_maps.preview_facts import facts_of, subtitle_of
-from dmnil_maps.preview_layers import Layer, LevelLayers, colours
-from dmnil_maps.view_search import LevelView, ViewSearch
-from dmnil_maps.view_verdict import expected_place, notes_on, verdict_of
+from dmnil_maps.preview.facts import facts_of, subtitle_of
+from dmnil_maps.preview.layers import Layer, LevelLayers, colours
+from dmnil_maps.preview.view_search import LevelView, ViewSearch
+from dmnil_maps.preview.view_verdict import expected_place, notes_on, verdict_of
 from edge_runtime.contract.artefact import write_whole
 from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.region_map import PREVIEW_FILE, RegionMap
 from edge_runtime.outputs.track_picture import read_preview
 
-_TEMPLATE = "preview_page.html"
+_TEMPLATE = "page.html"
 _HISTOGRAM_BINS = 60
 _IMAGE_WIDTH_PX = 760
 _JPEG_QUALITY = 86
@@ -59,7 +59,7 @@ def write_page(
     # No text of a map may end the script element that carries it.
     data = json.dumps(_page_data(region_map, levels, search, expected), allow_nan=False)
     data = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    template = (resources.files("dmnil_maps") / _TEMPLATE).read_text(encoding="utf-8")
+    template = (resources.files("dmnil_maps.preview") / _TEMPLATE).read_text(encoding="utf-8")
     before, after = template.split("__DATA__")
     page = before.replace("__TITLE__", html.escape(title)) + data + after
     return write_whole(path, page, parents=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_maps.merge import steps_between
+from dmnil_maps.operations.merge import steps_between
 from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.region_map import RegionMap
 

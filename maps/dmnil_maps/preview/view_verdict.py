@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmnil_maps.view_search import LevelView
+from dmnil_maps.preview.view_search import LevelView
 from edge_runtime.contract.region_map import RegionMap
 
 FULL_COVERAGE = 0.98

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_maps.view_looks import Look, Picture, ViewConfig, read_picture, rectified_looks
+from dmnil_maps.preview.view import Look, Picture, ViewConfig, read_picture, rectified_looks
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import BundleError, ConfigError
 from edge_runtime.contract.region_map import RegionMap

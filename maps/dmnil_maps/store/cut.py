@@ -16,16 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from dmnil_maps.area import GeodeticArea, LocalArea, locate
-from dmnil_maps.cut import CutReport, cut_region_map, lattice_bounds
+from dmnil_maps.operations.cut import CutReport, cut_region_map, lattice_bounds
 from dmnil_maps.picture_digest import DIGESTS_FILE, write_digests
-from dmnil_maps.store import (
+from dmnil_maps.store.client import CALL_TIMEOUT_S, milvus_client
+from dmnil_maps.store.fill import (
     STORED_FILES,
     collections_with_maps,
     identity_of,
     stored_tiles,
 )
-from dmnil_maps.store_client import CALL_TIMEOUT_S, milvus_client
-from dmnil_maps.store_schema import (
+from dmnil_maps.store.schema import (
     CONTENT,
     DESCRIPTOR,
     DIGEST,

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_maps.preview_layers import Layer, LevelLayers, colours
-from dmnil_maps.preview_page import Expected
-from dmnil_maps.view_search import ViewSearch
-from dmnil_maps.view_verdict import verdict_of
+from dmnil_maps.preview.layers import Layer, LevelLayers, colours
+from dmnil_maps.preview.page import Expected
+from dmnil_maps.preview.view_search import ViewSearch
+from dmnil_maps.preview.view_verdict import verdict_of
 from edge_runtime.contract.artefact import write_whole
 from edge_runtime.contract.errors import OutputError
 from edge_runtime.contract.region_map import RegionMap

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_maps.map_difference import ADDED, CHANGED, REMOVED, MapDifference, marked_tiles
+from dmnil_maps.operations.difference import ADDED, CHANGED, REMOVED, MapDifference, marked_tiles
 from edge_runtime.contract.artefact import write_whole
 from edge_runtime.contract.errors import OutputError
 from edge_runtime.contract.geodesy import LocalFrame

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_maps.store_client import CALL_TIMEOUT_S
+from dmnil_maps.store.client import CALL_TIMEOUT_S
 from edge_runtime.contract.map_lattice import BLOCK
 from edge_runtime.contract.region_map import TILE_DTYPE
 

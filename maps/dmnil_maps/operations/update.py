@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from dmnil_maps.describe_changes import FoundTiles, describe_changes
 from dmnil_maps.map_bounds import local_bounds_of
-from dmnil_maps.map_parts import PlacedTiles, placed_from, provenance_after, write_parts
+from dmnil_maps.operations.describe_changes import FoundTiles, describe_changes
+from dmnil_maps.operations.parts import PlacedTiles, placed_from, provenance_after, write_parts
+from dmnil_maps.operations.tile_changes import ChangeFinder, GrownLevels, grown_levels
 from dmnil_maps.picture_digest import read_digests
-from dmnil_maps.preview_mosaic import write_mosaic
+from dmnil_maps.preview.mosaic import write_mosaic
 from dmnil_maps.raster import open_imagery
-from dmnil_maps.tile_changes import ChangeFinder, GrownLevels, grown_levels
 from dmnil_maps.work_folder import work_folder
 from edge_runtime.contract.artefact import staged_directory
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle

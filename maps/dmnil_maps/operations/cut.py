@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from dmnil_maps.area import GeodeticArea, LocalArea, locate
 from dmnil_maps.map_bounds import local_bounds_of
-from dmnil_maps.map_parts import cropped_levels, placed_from, provenance_after, write_parts
-from dmnil_maps.preview_mosaic import write_mosaic
+from dmnil_maps.operations.parts import cropped_levels, placed_from, provenance_after, write_parts
+from dmnil_maps.preview.mosaic import write_mosaic
 from dmnil_maps.raster import LocalBounds
 from edge_runtime.contract.artefact import staged_directory
 from edge_runtime.contract.errors import MapError

@@ -14,8 +14,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dmnil_maps.cluster_inputs import shared_inputs
-from dmnil_maps.cluster_worker import Refusal, TaskResult, describe_blocks
+from dmnil_maps.cluster.inputs import shared_inputs
+from dmnil_maps.cluster.worker import Refusal, TaskResult, describe_blocks
 from dmnil_maps.describing import DescribedBlock, DescribeSpec
 from dmnil_maps.sources.damage import LARGEST_SHARE
 from dmnil_maps.tiling import LatticeBlock

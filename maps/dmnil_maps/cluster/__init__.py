@@ -1,0 +1,1 @@
+"""Maps described by many machines (extra `cluster`)."""

@@ -1,0 +1,1 @@
+"""Maps made of maps: cut, merge, update, and what is different between two."""

@@ -1,0 +1,1 @@
+"""What a map looks like, and how much it looks like a picture: for people."""

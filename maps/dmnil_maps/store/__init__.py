@@ -1,0 +1,1 @@
+"""Maps in a vector store, and missions cut from it (extra `milvus`)."""
