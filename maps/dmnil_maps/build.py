@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import onnxruntime
-import rasterio
 
 from dmnil_maps.area import GeodeticArea, cropped, locate
 from dmnil_maps.build_config import BuildConfig, BuildReport
+from dmnil_maps.build_inputs import made_from
 from dmnil_maps.cluster.embedding import ClusterDamage, NumberedBlock, described_on_cluster
-from dmnil_maps.compression import CompressionLoss, compression_loss
 from dmnil_maps.described_tiles import DescribedTiles
 from dmnil_maps.describing import (
     BlockTiles,
@@ -30,30 +23,17 @@ from dmnil_maps.describing import (
     encode_block,
     read_block,
 )
-from dmnil_maps.map_arrays import (
-    descriptor_chunks,
-    fitted_axes,
-    set_distinctiveness,
-    sorted_tiles,
-    write_projected,
-)
-from dmnil_maps.map_bounds import bounds_of, local_bounds_of
-from dmnil_maps.picture_digest import write_digests
-from dmnil_maps.preview.overview import write_preview
+from dmnil_maps.map_assembly import assemble_map
 from dmnil_maps.raster import ORIGIN_DECIMALS, Imagery, open_imagery
 from dmnil_maps.read_ahead import mapped_ahead
-from dmnil_maps.tiling import MINIMUM_COVERED_SHARE, LatticeBlock, chosen_positions, lattice_over
+from dmnil_maps.tiling import LatticeBlock, chosen_positions, lattice_over
 from dmnil_maps.work_folder import WorkFolder, work_folder
-from edge_runtime import __version__
 from edge_runtime.contract.artefact import staged_directory
-from edge_runtime.contract.descriptor_store import open_descriptors
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
-from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.faiss_library import import_faiss
 from edge_runtime.contract.geodesy import LocalFrame
-from edge_runtime.contract.region_map import MAP_KIND, PREVIEW_FILE
-from edge_runtime.contract.region_map_writer import MapContents, write_region_map
-from edge_runtime.engines import Engine, open_engine, precision_run
+from edge_runtime.contract.region_map import MAP_KIND
+from edge_runtime.engines import Engine, open_engine
 from edge_runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -68,7 +48,6 @@ _Describe = Callable[
 """Describes blocks, and tells how many lattice positions it has done."""
 
 _BLOCKS_AHEAD_PER_READER = 2
-_PROJECTED = "descriptors.projected"
 
 
 def build_map(config: BuildConfig) -> Path:
@@ -103,7 +82,7 @@ def build_with_report(config: BuildConfig) -> BuildReport:
         staged_directory(config.output, MAP_KIND) as staging,
     ):
         spec = spec_of(config, bundle, imagery)
-        described = DescribedTiles(work.path, bundle.descriptor_size, _made_from(spec, bundle))
+        described = DescribedTiles(work.path, bundle.descriptor_size, made_from(spec, bundle))
         taken_over = described.count
         with _telling_what_is_kept(work, described):
             describe: _Describe = (
@@ -112,7 +91,9 @@ def build_with_report(config: BuildConfig) -> BuildReport:
                 else partial(described_on_cluster, spec, str(config.ray), elsewhere)
             )
             encoder_s = _describe(describe, spec, described, work)
-            tiles, compression = _finish(imagery, spec, described, bundle, config, work, staging)
+            tiles, compression = assemble_map(
+                imagery, spec, described, bundle, config, work, staging
+            )
         work.keep = False
     return BuildReport(
         output=config.output,
@@ -254,113 +235,3 @@ def _positions(spec: DescribeSpec, blocks: Sequence[LatticeBlock]) -> int:
         int(np.count_nonzero(chosen_positions(spec.levels[block.level], block, spec.area)))
         for block in blocks
     )
-
-
-def _finish(
-    imagery: Imagery,
-    spec: DescribeSpec,
-    described: DescribedTiles,
-    bundle: EncoderBundle,
-    config: BuildConfig,
-    work: WorkFolder,
-    staging: Path,
-) -> tuple[npt.NDArray[np.void], CompressionLoss | None]:
-    """Write the map from all that is described; returns its tiles, and what compressing cost."""
-    raw_tiles = described.tiles()
-    _require_tiles(raw_tiles, spec, config, work)
-    levels = spec.levels
-    try:
-        imagery.check_damage()
-    except MapError:
-        work.keep = False  # what is described of it is not worth going on from
-        raise
-    tiles, order = sorted_tiles(levels, imagery.frame, raw_tiles)
-    shown = imagery.bounds if spec.area is None else local_bounds_of(imagery.frame, tiles)
-    with ThreadPoolExecutor(1) as beside:
-        # Reading is done by now, so the preview may warp while the descriptors are projected.
-        preview = beside.submit(write_preview, imagery, staging / PREVIEW_FILE, shown)
-        raw = described.descriptors()
-        mean, projection = fitted_axes(tiles, order, len(levels), raw, config.descriptor_size)
-        projected = write_projected(work.path / _PROJECTED, tiles, order, raw, mean, projection)
-        set_distinctiveness(tiles, levels, projected, raw_tiles["contrast"][order])
-    contents = MapContents(
-        encoder_sha256=bundle.encoder_sha256,
-        frame=imagery.frame,
-        levels=levels,
-        tiles=tiles,
-        descriptor_mean=mean,
-        projection=projection,
-        preview=preview.result(),
-    )
-    provenance = {
-        "encoder": {
-            "name": config.encoder.resolve().name.removesuffix(".encoder"),
-            "backbone": bundle.backbone,
-            "head": bundle.head,
-            "input_height": bundle.input_height,
-            "input_width": bundle.input_width,
-            "precision": precision_run(bundle, config.precision, config.engine),
-        },
-        "bounds": bounds_of(imagery.frame, tiles),
-        "coordinate_reference_system": imagery.coordinate_reference_system,
-        "imagery": {
-            "date": config.imagery_date,
-            "attribution": config.attribution,
-            "ground_sample_distance_m": round(imagery.ground_sample_distance_m, 4),
-        },
-    }
-    write_digests(staging, raw_tiles["digest"][order])
-    write_region_map(
-        staging,
-        contents,
-        descriptor_chunks(projected),
-        provenance,
-        storage=config.storage,
-        coarse_index=config.coarse_index,
-    )
-    if config.storage == "float16":
-        return tiles, None
-    stored = open_descriptors(staging, config.storage, *projected.shape)
-    return tiles, compression_loss(projected, stored)
-
-
-def _require_tiles(
-    raw_tiles: npt.NDArray[np.void], spec: DescribeSpec, config: BuildConfig, work: WorkFolder
-) -> None:
-    counts = np.bincount(raw_tiles["level"], minlength=len(spec.levels))
-    for level, count in zip(spec.levels, counts, strict=True):
-        if not count:
-            work.keep = False  # another try would find no more
-            inside = "" if config.area is None else f" in {config.area.name}"
-            raise MapError(
-                f"no {level.footprint_m:g} m tile of {', '.join(map(str, config.sources))}{inside} "
-                f"is covered to {MINIMUM_COVERED_SHARE:.0%}: the raster is nodata there, check its "
-                "nodata value or choose a smaller footprint"
-            )
-
-
-def _made_from(spec: DescribeSpec, bundle: EncoderBundle) -> dict[str, Any]:
-    """All that decides the raw descriptors, by the name under which a change of it is told."""
-    return {
-        "imagery": [_fingerprint(path) for path in spec.imagery] + [spec.zoom, spec.crs, spec.tms],
-        "levels": [asdict(level) for level in spec.levels] + [asdict(spec.frame)],
-        "area": None if spec.area is None else spec.area.digest,
-        "encoder": [bundle.encoder_sha256, spec.precision],
-        "engine settings": [spec.backend, spec.threads, spec.batch_size],
-        "releases": [__version__, onnxruntime.__version__, rasterio.__version__],
-    }
-
-
-def _fingerprint(source: Path) -> str:
-    """Names, sizes and times of a source's files: those beside a raster, all those in a folder."""
-    files = (
-        source.rglob("*")
-        if source.is_dir()
-        else (path for path in source.parent.iterdir() if path.stem.startswith(source.stem))
-    )
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        if path.is_file():
-            status = path.stat()
-            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()

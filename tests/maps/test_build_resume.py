@@ -105,7 +105,7 @@ def killed_build(imagery, encoder, output, where, count):
         # Each block writes tiles, descriptors and journal: after 4 blocks and one, or two, files.
         ("dmnil_maps.described_tiles._write_whole", 4 * 3 + 1, True),
         ("dmnil_maps.described_tiles._write_whole", 4 * 3 + 2, True),
-        ("dmnil_maps.build.write_projected", 0, True),
+        ("dmnil_maps.map_assembly.write_projected", 0, True),
         ("edge_runtime.contract.region_map_writer.write_manifest", 0, True),
         ("edge_runtime.contract.artefact._swap_into_place", 0, True),
         ("edge_runtime.contract.artefact.shutil.rmtree", 0, True),
