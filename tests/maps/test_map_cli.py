@@ -165,9 +165,12 @@ def test_an_error_is_one_line_and_exit_2(
 
 
 SLOW_BUILD = """
-    import sys, time
+    import signal, sys, time
     import dmnil_maps.build
     from dmnil_maps.cli import main
+
+    # A shell's background jobs, and their children, are started with this signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     class SlowEngine:
         def __init__(self, engine):
