@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from edge_runtime.contract.descriptor_store import DescriptorStore
 from edge_runtime.contract.errors import MapError, OutputError
-from edge_runtime.contract.faiss_library import evenly_spread, import_faiss, single_thread
+from edge_runtime.contract.faiss_library import import_faiss, single_thread
+from edge_runtime.contract.row_sample import evenly_spread
 
 LARGE_LEVEL_TILES = 50_000
 """Levels of more tiles get an index: up to it, comparing all tiles takes some 60 ms."""

@@ -17,7 +17,8 @@ from edge_runtime.contract.descriptor_store import (
     STORAGES,
 )
 from edge_runtime.contract.errors import MapError
-from edge_runtime.contract.faiss_library import evenly_spread, import_faiss, single_thread
+from edge_runtime.contract.faiss_library import import_faiss, single_thread
+from edge_runtime.contract.row_sample import evenly_spread
 
 PRODUCT_PART = 4
 """Values of a descriptor that pq stores as one byte."""

@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from edge_runtime.contract.errors import MapError
 
 
@@ -36,8 +33,3 @@ def single_thread(faiss: Any) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-def evenly_spread(count: int, most: int) -> npt.NDArray[np.intp]:
-    """Rows from first to last, all or an even spread of at most so many."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp))

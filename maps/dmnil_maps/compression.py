@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.descriptor_store import DescriptorStore
-from edge_runtime.contract.faiss_library import evenly_spread
+from edge_runtime.contract.row_sample import evenly_spread
 
 VIEW_COSINE = 0.3
 """Likeness of a view to its own tile: as on the real flight, from above the map's tiles."""

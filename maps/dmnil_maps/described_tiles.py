@@ -40,6 +40,15 @@ _MADE_FROM = "made_from.json"
 _READ_BYTES = 1 << 24
 
 
+def raw_tiles(level: int, block: DescribedBlock) -> npt.NDArray[np.void]:
+    """A block's tiles (N,) as `RAW_TILE_DTYPE`."""
+    tiles = np.zeros(len(block.lattice), RAW_TILE_DTYPE)
+    tiles["level"] = level
+    tiles["lattice_row"], tiles["lattice_column"] = block.lattice.T
+    tiles["contrast"], tiles["digest"] = block.contrast, block.digests
+    return tiles
+
+
 class DescribedTiles:
     """Raw tiles and descriptors in a folder; open it as a context to append.
 
@@ -80,10 +89,7 @@ class DescribedTiles:
         Raises:
             OSError: If it cannot be written; the files are as good as before.
         """
-        tiles = np.zeros(len(block.lattice), RAW_TILE_DTYPE)
-        tiles["level"] = level
-        tiles["lattice_row"], tiles["lattice_column"] = block.lattice.T
-        tiles["contrast"], tiles["digest"] = block.contrast, block.digests
+        tiles = raw_tiles(level, block)
         contents = (tiles.tobytes(), block.descriptors.astype("<f2").tobytes())
         for stream, content in zip(self._streams, contents, strict=False):
             _write_whole(stream, content)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.region_map import MapLevel
+from edge_runtime.contract.row_sample import evenly_spread
 from edge_runtime.localize.quality import QualityConfig
 
 MOST_COMPARED = 4096
@@ -47,7 +48,7 @@ def distinctiveness_of(
     """
     count = len(descriptors)
     centres = level.centre(lattice_row, lattice_column).astype(np.float32)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_COMPARED)).astype(np.intp))
+    chosen = evenly_spread(count, MOST_COMPARED)
     compared = np.ascontiguousarray(descriptors[chosen], np.float32).T
     compared_centres = centres[chosen]
     scores = np.empty(count, np.float32)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.errors import MapError
+from edge_runtime.contract.row_sample import evenly_spread
 
 WHITENING_POWER = 0.5
 """0 keeps all variances, 1 evens them out; full whitening makes noise as loud as places."""
@@ -64,7 +65,7 @@ def _strongest_axes(
 
 def sample_rows(count: int) -> npt.NDArray[np.intp]:
     """Rows to fit on: all, or an even spread over many."""
-    return np.unique(np.linspace(0, count - 1, min(count, _MOST_SAMPLES)).astype(np.intp))
+    return evenly_spread(count, _MOST_SAMPLES)
 
 
 def project(

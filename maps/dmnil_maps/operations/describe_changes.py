@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from dmnil_maps.described_tiles import RAW_TILE_DTYPE, raw_tiles
 from dmnil_maps.describing import BlockTiles, encode_block
 from dmnil_maps.operations.tile_changes import BlockChanges, ChangeFinder
 from dmnil_maps.read_ahead import mapped_ahead
@@ -22,9 +23,6 @@ from edge_runtime.progress import progress_bar
 
 _READERS = 2
 _BLOCKS_AHEAD = 4
-_RAW_TILE_DTYPE = np.dtype(
-    [("level", "<u2"), ("row", "<u4"), ("column", "<u4"), ("contrast", "<f4"), ("digest", "<u8")]
-)
 
 
 @dataclass
@@ -32,7 +30,7 @@ class FoundTiles:
     """What was seen in the newer imagery.
 
     Args:
-        tiles: (M,) of `_RAW_TILE_DTYPE`: described again, or new.
+        tiles: (M,) of `RAW_TILE_DTYPE`: described again, or new.
         descriptors: (M, D) on the map's axes.
         replaced: (N,) of the old map: described again.
         contrast: (N,) of the old map's tiles, NaN where not seen.
@@ -87,7 +85,7 @@ def describe_changes(
                 region_map, engine, changes, batch_size, tiles_file, descriptors_file
             )
             progress.update(block.rows * block.columns)
-    tiles = np.fromfile(work / "tiles", _RAW_TILE_DTYPE)
+    tiles = np.fromfile(work / "tiles", RAW_TILE_DTYPE)
     shape = (len(tiles), region_map.descriptor_size)
     descriptors: npt.NDArray[np.float16] = (
         np.memmap(work / "descriptors", "<f2", "r", shape=shape)
@@ -122,11 +120,6 @@ def _append(
     encoded = described.descriptors.astype(np.float16).astype(np.float32)
     mean = region_map.descriptor_mean[changes.level]
     projected = project(encoded, mean, region_map.projection)
-    tiles = np.zeros(len(chosen), _RAW_TILE_DTYPE)
-    tiles["level"] = changes.level
-    tiles["row"], tiles["column"] = changes.lattice[chosen].T
-    tiles["contrast"] = changes.contrast[chosen]
-    tiles["digest"] = changes.digests[chosen]
-    tiles_file.write(tiles.tobytes())
+    tiles_file.write(raw_tiles(changes.level, described).tobytes())
     descriptors_file.write(projected.astype("<f2").tobytes())
     return described.encoder_s

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_maps.operations.merge import steps_between
+from dmnil_maps.operations.merge import level_like, steps_between
 from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.region_map import RegionMap
 
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
 _ROWS_PER_CHUNK = 4096
-_SAME_SCALE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,15 @@ class LevelDifference:
     cosines: npt.NDArray[np.float32]
     changed: npt.NDArray[np.bool_]
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many tiles were added, removed and changed."""
+        return {
+            ADDED: len(self.rows_added),
+            REMOVED: len(self.rows_removed),
+            CHANGED: int(np.count_nonzero(self.changed)),
+        }
+
 
 @dataclass(frozen=True)
 class MapDifference:
@@ -49,10 +57,7 @@ class MapDifference:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was added, removed or changed."""
-        return not any(
-            len(level.rows_added) or len(level.rows_removed) or level.changed.any()
-            for level in self.levels
-        )
+        return not any(any(level.counts.values()) for level in self.levels)
 
     def as_dict(self) -> dict[str, Any]:
         """The counts for programs to read."""
@@ -64,9 +69,7 @@ class MapDifference:
                 {
                     "footprint_m": level.footprint_m,
                     "tiles": list(level.tiles),
-                    ADDED: len(level.rows_added),
-                    REMOVED: len(level.rows_removed),
-                    CHANGED: int(np.count_nonzero(level.changed)),
+                    **level.counts,
                     "smallest_cosine": (
                         round(float(level.cosines.min()), 4) if len(level.cosines) else None
                     ),
@@ -87,8 +90,7 @@ def difference_of(first: RegionMap, second: RegionMap, limit: float) -> MapDiffe
     """
     _require_comparable(first, second)
     partners = {
-        number: _partner(level.footprint_m, level.stride_m, second)
-        for number, level in enumerate(first.levels)
+        number: level_like(level, second.levels) for number, level in enumerate(first.levels)
     }
     levels = [
         _level_difference(first, second, n, partner, limit) for n, partner in partners.items()
@@ -105,11 +107,8 @@ def table_of(difference: MapDifference) -> str:
     ]
     for level in difference.levels:
         least = f"{level.cosines.min():.3f}" if len(level.cosines) else "-"
-        counts = (*level.tiles, len(level.rows_added), len(level.rows_removed))
-        changed = int(np.count_nonzero(level.changed))
-        rows.append(
-            (f"{level.footprint_m:g} m", *(f"{count:,}" for count in (*counts, changed)), least)
-        )
+        counts = (*level.tiles, *level.counts.values())
+        rows.append((f"{level.footprint_m:g} m", *(f"{count:,}" for count in counts), least))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
@@ -145,14 +144,6 @@ def _require_comparable(first: RegionMap, second: RegionMap) -> None:
                 f"{second.folder} has another {what} than {first.folder}: only parts and updates "
                 "of one build can be compared tile by tile"
             )
-
-
-def _partner(footprint_m: float, stride_m: float, other: RegionMap) -> int | None:
-    for number, level in enumerate(other.levels):
-        sizes = (footprint_m, stride_m), (level.footprint_m, level.stride_m)
-        if np.allclose(*sizes, rtol=_SAME_SCALE, atol=0.0):
-            return number
-    return None
 
 
 def _level_difference(

@@ -105,9 +105,8 @@ def _footprints(frame: LocalFrame, tiles: npt.NDArray[np.void]) -> npt.NDArray[n
 
 def _draw_legend(canvas: npt.NDArray[np.uint8], difference: MapDifference) -> None:
     counts = {
-        ADDED: sum(len(level.rows_added) for level in difference.levels),
-        REMOVED: sum(len(level.rows_removed) for level in difference.levels),
-        CHANGED: sum(int(np.count_nonzero(level.changed)) for level in difference.levels),
+        what: sum(level.counts[what] for level in difference.levels)
+        for what in (ADDED, REMOVED, CHANGED)
     }
     panel = canvas[14:124, 14:330]
     panel[:] = np.asarray(panel * 0.18 + np.array([31, 25, 20]) * 0.82, np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -114,7 +114,7 @@ def _common_levels(
     for region_map in maps:
         own: list[_Offset] = []
         for level, mean in zip(region_map.levels, region_map.descriptor_mean, strict=True):
-            number = _group_of(level, groups)
+            number = level_like(level, (anchor for anchor, _, _ in groups))
             if number is None:
                 number = len(groups)
                 groups.append((level, mean, region_map))
@@ -153,10 +153,9 @@ def _common_levels(
     return tuple(levels), np.stack([mean for _, mean, _ in groups]), offsets
 
 
-def _group_of(
-    level: MapLevel, groups: Sequence[tuple[MapLevel, npt.NDArray[np.float32], RegionMap]]
-) -> int | None:
-    for number, (other, _, _) in enumerate(groups):
+def level_like(level: MapLevel, others: Iterable[MapLevel]) -> int | None:
+    """The place among other levels of the one with the same footprint and stride."""
+    for number, other in enumerate(others):
         sizes = (level.footprint_m, level.stride_m), (other.footprint_m, other.stride_m)
         if np.allclose(*sizes, rtol=_SAME_SCALE, atol=0.0):
             return number

@@ -202,7 +202,11 @@ def _parts(region_map: RegionMap, grown: GrownLevels, found: FoundTiles) -> list
     fresh = found.tiles
     new = PlacedTiles(
         tiles=tiles_on_lattice(
-            region_map.frame, grown.levels, fresh["level"], fresh["row"], fresh["column"]
+            region_map.frame,
+            grown.levels,
+            fresh["level"],
+            fresh["lattice_row"],
+            fresh["lattice_column"],
         ),
         rows=np.arange(len(fresh)),
         descriptors_of=lambda rows: found.descriptors[rows].astype(np.float32),
