@@ -128,8 +128,8 @@ def _bench_map(
     for number, (sample, position) in enumerate(
         tqdm(_flight_plan(config, region_map), desc=f"bench {tiles:,} tiles", unit="frame")
     ):
-        attitude = CameraAttitude(sample.heading_deg, sample.pitch_deg)
-        window, _ = choose_window(camera, attitude, sample.height_m, _FOOTPRINT_M)
+        attitude = CameraAttitude(sample.heading_deg or 0.0, sample.pitch_deg)
+        window, _ = choose_window(camera, attitude, _HEIGHT_M, _FOOTPRINT_M)
         engine.viewed_m = position + window.offset_m
         image = _camera_view(ground, camera, attitude, position)
         started = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,12 +54,12 @@ class FlightCamera:
             sample = self.telemetry.at(frame.time_s + self.telemetry_offset_s)
         if sample is None:
             return None
-        return TelemetrySample(
-            time_s=sample.time_s,
-            height_m=sample.height_m,
-            heading_deg=(sample.heading_deg + self.config.heading_offset_deg) % 360.0,
+        return replace(
+            sample,
+            heading_deg=None
+            if sample.heading_deg is None
+            else (sample.heading_deg + self.config.heading_offset_deg) % 360.0,
             pitch_deg=sample.pitch_deg + self.config.pitch_offset_deg,
-            roll_deg=sample.roll_deg,
         )
 
     def camera_for(self, width: int, height: int) -> PinholeCamera:

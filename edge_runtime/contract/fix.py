@@ -39,6 +39,16 @@ class Position:
 
 
 @dataclass(frozen=True)
+class Velocity:
+    """The drone's horizontal velocity over ground with its uncertainty."""
+
+    east_m_s: float
+    north_m_s: float
+    standard_deviation_m_s: float
+    """Of each component."""
+
+
+@dataclass(frozen=True)
 class MatchedPlace:
     """A map tile that looks like the view."""
 
@@ -54,6 +64,9 @@ class Fix:
     `position` is None in every state that does not publish. `viewed_matches` are this frame's
     best tiles alone, shifted to the ground point in the image centre, best first. `engine_fault`
     says what was wrong with the engine if it was flown although it computes wrongly.
+    `time_s` is the exposure on the source's clock (`time.monotonic()` in live flights) and
+    `latency_ms` runs from there to the fix's leaving, None for recordings. `velocity` and the
+    camera's `heading_deg` are the filter's own, None where it has none.
     """
 
     frame: str
@@ -61,11 +74,15 @@ class Fix:
     state: IntegrityState
     reason: str
     position: Position | None = None
+    velocity: Velocity | None = None
+    heading_deg: float | None = None
+    heading_standard_deviation_deg: float | None = None
     in_map_probability: float = 0.0
     viewed_matches: tuple[MatchedPlace, ...] = ()
     reset_counter: int = 0
     stage_ms: dict[str, float] = field(default_factory=dict)
     engine_fault: str = ""
+    latency_ms: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values, the field names as keys."""

@@ -67,6 +67,21 @@ class CameraAttitude:
         return np.stack([right, down, forward])
 
 
+@dataclass(frozen=True)
+class CameraPose:
+    """Where the camera looks and how high it is above the ground that it views."""
+
+    height_m: float
+    heading_deg: float
+    pitch_deg: float
+    roll_deg: float = 0.0
+
+    @property
+    def attitude(self) -> CameraAttitude:
+        """The angles alone."""
+        return CameraAttitude(self.heading_deg, self.pitch_deg, self.roll_deg)
+
+
 def ground_to_image(camera: PinholeCamera, attitude: CameraAttitude, height_m: float) -> FloatArray:
     """Homography (3, 3) from (east, north, 1) metres beside the drone to homogeneous pixels.
 

@@ -16,6 +16,7 @@ from edge_runtime.contract.region_map import RegionMap
 from edge_runtime.engines import Engine
 from edge_runtime.localize.camera import (
     CameraAttitude,
+    CameraPose,
     FloatArray,
     PinholeCamera,
     centre_ground_point,
@@ -98,21 +99,22 @@ class Localiser:
         self._stage_ms = {}
         self._advance_clock(telemetry.time_s)
         config = self._config
-        fault = pose_fault(telemetry, config.quality)
+        pose = telemetry.pose
+        if pose is None:
+            return self._unusable(name, telemetry, "height or heading is unknown")
+        fault = pose_fault(pose, config.quality)
         if fault is not None:
             return self._unusable(name, telemetry, fault)
-        attitude = CameraAttitude(telemetry.heading_deg, telemetry.pitch_deg, telemetry.roll_deg)
+        attitude = pose.attitude
         with self._timed("rectify"):
-            level, window, coverage = self._choose_level(attitude, telemetry.height_m)
+            level, window, coverage = self._choose_level(attitude, pose.height_m)
             if coverage < config.quality.smallest_coverage:
                 return self._unusable(
                     name,
                     telemetry,
                     f"camera sees {coverage:.0%} of a {window.footprint_m:.0f} m map footprint",
                 )
-            view = rectify(
-                image, self._camera, attitude, telemetry.height_m, window, self._input_size
-            )
+            view = rectify(image, self._camera, attitude, pose.height_m, window, self._input_size)
             fault = picture_fault(view, config.quality)
         if fault is not None:
             return self._unusable(name, telemetry, fault)
@@ -135,13 +137,13 @@ class Localiser:
                 is_evidence = False
             query = self._query.project(descriptor, level)
             if config.frame_matches:
-                matches = self._best_tiles(query, level, window, attitude, telemetry.height_m)
+                matches = self._best_tiles(query, level, window, attitude, pose.height_m)
             if is_evidence:
                 evidence = self._weigh(query, level, window, novelty)
                 self._query.learn(descriptor, level, novelty)
                 self._novelty.use(window)
                 self._used_descriptor = descriptor
-        return self._conclude(name, telemetry, attitude, window, evidence, matches)
+        return self._conclude(name, telemetry, pose, window, evidence, matches)
 
     def _weigh(
         self, query: npt.NDArray[np.float32], level: int, window: GroundWindow, novelty: float
@@ -210,14 +212,14 @@ class Localiser:
         self,
         name: str,
         telemetry: TelemetrySample,
-        attitude: CameraAttitude,
+        pose: CameraPose,
         window: GroundWindow,
         evidence: ViewEvidence | None,
         matches: tuple[MatchedPlace, ...],
     ) -> Fix:
         with self._timed("filter"):
             self._offset_covariance = view_offset_covariance(
-                attitude, telemetry.height_m, window.offset_m, self._config.telemetry_error
+                pose.attitude, pose.height_m, window.offset_m, self._config.telemetry_error
             )
             position, summary = self._estimate(self._filter)
             state, reason = self._integrity.update(summary, evidence)

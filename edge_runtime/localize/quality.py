@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.telemetry.log import TelemetrySample
+from edge_runtime.localize.camera import CameraPose
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class QualityConfig:
 _BLACK, _WHITE = 8, 247
 
 
-def pose_fault(sample: TelemetrySample, config: QualityConfig) -> str | None:
+def pose_fault(pose: CameraPose, config: QualityConfig) -> str | None:
     """Why a view from this pose cannot be used, or None."""
-    if sample.height_m < config.lowest_height_m:
-        return f"height {sample.height_m:.0f} m is too low"
-    if sample.pitch_deg > config.shallowest_pitch_deg:
-        return f"camera pitch {sample.pitch_deg:.0f} deg is too shallow"
-    if abs((sample.roll_deg + 180.0) % 360.0 - 180.0) > config.steepest_roll_deg:
-        return f"roll {sample.roll_deg:.0f} deg is too steep"
+    if pose.height_m < config.lowest_height_m:
+        return f"height {pose.height_m:.0f} m is too low"
+    if pose.pitch_deg > config.shallowest_pitch_deg:
+        return f"camera pitch {pose.pitch_deg:.0f} deg is too shallow"
+    if abs((pose.roll_deg + 180.0) % 360.0 - 180.0) > config.steepest_roll_deg:
+        return f"roll {pose.roll_deg:.0f} deg is too steep"
     return None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.contract.errors import SourceError
-from edge_runtime.contract.fix import Fix, IntegrityState, MatchedPlace, Position
+from edge_runtime.contract.fix import Fix, IntegrityState, MatchedPlace, Position, Velocity
 
 JSON_LINES_NAME = "fixes.jsonl"
 CSV_NAME = "fixes.csv"
@@ -106,23 +106,31 @@ def _fix_from(values: dict[str, Any]) -> Fix:
     unknown = values.keys() - Fix.__dataclass_fields__.keys()
     if unknown:
         raise KeyError(min(unknown))
-    position = values["position"]
+    position, velocity = values["position"], values.get("velocity")
     return Fix(
         frame=_text(values["frame"]),
         time_s=float(values["time_s"]),
         state=IntegrityState(values["state"]),
         reason=_text(values["reason"]),
         position=None if position is None else Position(**_numbers(position)),
+        velocity=None if velocity is None else Velocity(**_numbers(velocity)),
+        heading_deg=_optional(values.get("heading_deg")),
+        heading_standard_deviation_deg=_optional(values.get("heading_standard_deviation_deg")),
         in_map_probability=float(values["in_map_probability"]),
         viewed_matches=tuple(MatchedPlace(**_numbers(match)) for match in values["viewed_matches"]),
         reset_counter=int(values["reset_counter"]),
         stage_ms=_numbers(values["stage_ms"]),
         engine_fault=_text(values.get("engine_fault", "")),
+        latency_ms=_optional(values.get("latency_ms")),
     )
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""One camera frame, and what a source of frames is."""
+"""One camera frame, and what a source of frames is, recorded or live."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ class Frame:
     """A decoded picture, or the news that one could not be decoded.
 
     `number` is the camera's own frame count from 1 where known, `time_s` the exposure on the
-    source's clock where it has one.
+    source's clock where it has one: `time.monotonic()` for live sources. `encoded` are the bytes
+    (JPEG, PNG) from which the picture was decoded, where the source has them: what a flight log
+    keeps.
     """
 
     name: str
     image: npt.NDArray[np.uint8] | None
     number: int | None = None
     time_s: float | None = None
+    encoded: bytes | None = None
 
 
 class FrameSource(Protocol):
@@ -33,4 +36,46 @@ class FrameSource(Protocol):
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames in the order of exposure; RGB pictures (H, W, 3)."""
+        ...
+
+
+@dataclass(frozen=True)
+class CaptureCounters:
+    """What became of a live source's frames."""
+
+    captured: int = 0
+    """Frames that the camera delivered whole."""
+    dropped: int = 0
+    """Of these, frames that a newer one replaced before anybody took them."""
+    undecodable: int = 0
+    reconnects: int = 0
+    """How often the source was lost and opened again."""
+    stalls: int = 0
+    """How often no frame came for longer than the watchdog's limit."""
+
+
+class LiveSource(Protocol):
+    """A camera or stream that captures in a thread of its own: the newest frame wins."""
+
+    def newest(self, timeout_s: float) -> Frame | None:
+        """The newest frame that was not taken yet; None if none came in time."""
+        ...
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no frame can come any more: a file played to its end."""
+        ...
+
+    @property
+    def fault(self) -> str:
+        """Why no frames come at present, for people; empty while they do."""
+        ...
+
+    @property
+    def counters(self) -> CaptureCounters:
+        """Counts since the start."""
+        ...
+
+    def close(self) -> None:
+        """Stop capturing and release the camera."""
         ...

@@ -10,26 +10,45 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.errors import TelemetryError
+from edge_runtime.localize.camera import CameraPose
 
 
 @dataclass(frozen=True)
 class TelemetrySample:
-    """Height and camera attitude at one moment.
+    """Height, camera attitude and motion at one moment; None is what nobody knows.
 
-    Pitch is the camera's, -90 straight down; heading the camera's, clockwise from north.
+    Pitch is the camera's, -90 straight down; heading the camera's, clockwise from north. Height
+    is above the ground that is viewed.
     """
 
     time_s: float
-    height_m: float
-    heading_deg: float
+    height_m: float | None
+    heading_deg: float | None
     pitch_deg: float
     roll_deg: float = 0.0
+    velocity_east_m_s: float | None = None
+    velocity_north_m_s: float | None = None
+
+    @property
+    def pose(self) -> CameraPose | None:
+        """The camera's whole pose; None if height or heading is unknown."""
+        if self.height_m is None or self.heading_deg is None:
+            return None
+        return CameraPose(self.height_m, self.heading_deg, self.pitch_deg, self.roll_deg)
 
     @property
     def is_finite(self) -> bool:
-        """Whether every value is a number."""
-        values = (self.time_s, self.height_m, self.heading_deg, self.pitch_deg, self.roll_deg)
-        return bool(np.isfinite(values).all())
+        """Whether every value that is known is a number."""
+        values = (
+            self.time_s,
+            self.height_m,
+            self.heading_deg,
+            self.pitch_deg,
+            self.roll_deg,
+            self.velocity_east_m_s,
+            self.velocity_north_m_s,
+        )
+        return bool(np.isfinite([value for value in values if value is not None]).all())
 
 
 @dataclass(frozen=True)
@@ -75,10 +94,14 @@ class TelemetryLog:
         share = (time_s - earlier.time_s) / gap_s
         return TelemetrySample(
             time_s=time_s,
-            height_m=earlier.height_m + share * (later.height_m - earlier.height_m),
+            height_m=_between(earlier.height_m, later.height_m, share),
             heading_deg=_between_angles(earlier.heading_deg, later.heading_deg, share),
             pitch_deg=earlier.pitch_deg + share * (later.pitch_deg - earlier.pitch_deg),
-            roll_deg=_between_angles(earlier.roll_deg, later.roll_deg, share),
+            roll_deg=_between_angles(earlier.roll_deg, later.roll_deg, share) or 0.0,
+            velocity_east_m_s=_between(earlier.velocity_east_m_s, later.velocity_east_m_s, share),
+            velocity_north_m_s=_between(
+                earlier.velocity_north_m_s, later.velocity_north_m_s, share
+            ),
         )
 
 
@@ -111,6 +134,14 @@ def log_of(
     )
 
 
-def _between_angles(first_deg: float, second_deg: float, share: float) -> float:
+def _between(first: float | None, second: float | None, share: float) -> float | None:
+    return None if first is None or second is None else first + share * (second - first)
+
+
+def _between_angles(
+    first_deg: float | None, second_deg: float | None, share: float
+) -> float | None:
+    if first_deg is None or second_deg is None:
+        return None
     turn = (second_deg - first_deg + 180.0) % 360.0 - 180.0
     return (first_deg + share * turn) % 360.0

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.localize.camera import CameraPose
 from edge_runtime.localize.quality import QualityConfig, picture_fault, pose_fault
-from edge_runtime.telemetry.log import TelemetrySample
 from tests.painted_ground import textured_ground
 
 CONFIG = QualityConfig(
@@ -19,10 +19,8 @@ CONFIG = QualityConfig(
 )
 
 
-def sample(
-    height_m: float = 100.0, pitch_deg: float = -60.0, roll_deg: float = 0.0
-) -> TelemetrySample:
-    return TelemetrySample(0.0, height_m, 0.0, pitch_deg, roll_deg)
+def sample(height_m: float = 100.0, pitch_deg: float = -60.0, roll_deg: float = 0.0) -> CameraPose:
+    return CameraPose(height_m, 0.0, pitch_deg, roll_deg)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +41,7 @@ def picture() -> np.ndarray:
         sample(roll_deg=-360.0),
     ],
 )
-def test_a_view_from_a_sound_pose_is_let_through(fine: TelemetrySample) -> None:
+def test_a_view_from_a_sound_pose_is_let_through(fine: CameraPose) -> None:
     assert pose_fault(fine, CONFIG) is None
 
 
@@ -59,7 +57,7 @@ def test_a_view_from_a_sound_pose_is_let_through(fine: TelemetrySample) -> None:
         (sample(roll_deg=300.0), "roll 300 deg is too steep"),
     ],
 )
-def test_a_bad_pose_is_named(bad: TelemetrySample, fault: str) -> None:
+def test_a_bad_pose_is_named(bad: CameraPose, fault: str) -> None:
     assert pose_fault(bad, CONFIG) == fault
 
 

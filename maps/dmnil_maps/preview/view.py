@@ -15,7 +15,7 @@ from edge_runtime.contract.errors import ConfigError, SourceError
 from edge_runtime.contract.preprocessing import resize_to_input
 from edge_runtime.contract.region_map import RegionMap
 from edge_runtime.flight_camera import CameraConfig, open_flight_camera
-from edge_runtime.localize.camera import CameraAttitude, PinholeCamera
+from edge_runtime.localize.camera import PinholeCamera
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.quality import picture_fault, pose_fault
 from edge_runtime.localize.rectify import choose_window, rectify
@@ -158,15 +158,17 @@ def _look(
     image: Picture, camera: PinholeCamera, sample: TelemetrySample, footprint_m: float, size: int
 ) -> Look:
     quality = LocaliserConfig().quality
-    attitude = CameraAttitude(sample.heading_deg, sample.pitch_deg, sample.roll_deg)
-    fault = pose_fault(sample, quality)
-    window, coverage = choose_window(camera, attitude, sample.height_m, footprint_m)
-    view = rectify(image, camera, attitude, sample.height_m, window, size)
+    pose = sample.pose
+    if pose is None:
+        raise ConfigError("the telemetry lacks height or heading: give height_m and heading_deg")
+    fault = pose_fault(pose, quality)
+    window, coverage = choose_window(camera, pose.attitude, pose.height_m, footprint_m)
+    view = rectify(image, camera, pose.attitude, pose.height_m, window, size)
     if fault is None and coverage < quality.smallest_coverage:
         fault = f"camera sees {coverage:.0%} of a {footprint_m:g} m map footprint"
     fault = fault or picture_fault(view, quality) or ""
     offset = (window.east_m, window.north_m)
-    return Look(view, sample.heading_deg, coverage, offset, fault)
+    return Look(view, pose.heading_deg, coverage, offset, fault)
 
 
 def _rectified_views(

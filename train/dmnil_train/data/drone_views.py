@@ -21,13 +21,12 @@ from dmnil_train.data.prepare import LARGEST_UNREADABLE_SHARE, stored_size, too_
 from dmnil_train.data.resize import centre_crop, resized
 from edge_runtime.contract.errors import ConfigError, SourceError, TelemetryError
 from edge_runtime.flight_camera import CAMERA_FILE_NAME, FlightCamera, open_flight_camera
-from edge_runtime.localize.camera import CameraAttitude, centre_ground_point
+from edge_runtime.localize.camera import CameraPose, centre_ground_point
 from edge_runtime.localize.quality import QualityConfig, picture_fault, pose_fault
 from edge_runtime.localize.rectify import GroundWindow, choose_window, rectify
 from edge_runtime.progress import progress_bar
 from edge_runtime.sources.frame import Frame, FrameSource
 from edge_runtime.sources.open import open_source
-from edge_runtime.telemetry.log import TelemetrySample
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +135,7 @@ def prepare_drone_views(config: DataConfig, height: int, width: int) -> DroneVie
 def rectified_view(
     image: npt.NDArray[np.uint8],
     camera: FlightCamera,
-    sample: TelemetrySample,
+    pose: CameraPose,
     footprint_m: float,
     size: int,
     margin: float,
@@ -149,9 +148,9 @@ def rectified_view(
         size: Side of what the encoder is to see, in the middle of the picture.
         margin: Side of the picture over the side that the encoder is to see.
     """
-    attitude = CameraAttitude(sample.heading_deg, sample.pitch_deg, sample.roll_deg)
+    attitude = pose.attitude
     pinhole = camera.camera_for(image.shape[1], image.shape[0])
-    window, coverage = choose_window(pinhole, attitude, sample.height_m, footprint_m)
+    window, coverage = choose_window(pinhole, attitude, pose.height_m, footprint_m)
     if coverage < quality.smallest_coverage:
         return _LITTLE_SEEN
     stored, _ = stored_size(size, size, margin)
@@ -159,11 +158,11 @@ def rectified_view(
     # An odd difference leaves the middle half a pixel north-west of the picture's centre.
     shift_m = 0.5 * pixel_m * ((stored - size) % 2)
     wider = GroundWindow(window.east_m + shift_m, window.north_m - shift_m, stored * pixel_m)
-    picture = rectify(image, pinhole, attitude, sample.height_m, wider, stored)
+    picture = rectify(image, pinhole, attitude, pose.height_m, wider, stored)
     start = (stored - size) // 2
     if picture_fault(picture[start : start + size, start : start + size], quality) is not None:
         return _PICTURE
-    east_m, north_m = centre_ground_point(attitude, sample.height_m) - window.offset_m
+    east_m, north_m = centre_ground_point(attitude, pose.height_m) - window.offset_m
     return DroneView(picture, (float(east_m), float(north_m)))
 
 
@@ -212,11 +211,14 @@ def _view(
         sample = camera.sample_of(frame)
         if sample is None:
             return _NO_TELEMETRY
-        if pose_fault(sample, config.quality) is not None:
+        pose = sample.pose
+        if pose is None:
+            return _NO_TELEMETRY
+        if pose_fault(pose, config.quality) is not None:
             return _POSE
         if config.view == "rectified":
             return rectified_view(
-                image, camera, sample, config.footprint_m, size[0], config.margin, config.quality
+                image, camera, pose, config.footprint_m, size[0], config.margin, config.quality
             )
     picture = resized(centre_crop(image, *size), *size)
     return _PICTURE if picture_fault(picture, config.quality) is not None else DroneView(picture)
