@@ -101,23 +101,23 @@ class Localiser:
         config = self._config
         pose = telemetry.pose
         if pose is None:
-            return self._unusable(name, telemetry, "height or heading is unknown")
+            return self._unusable(name, telemetry.time_s, "height or heading is unknown")
         fault = pose_fault(pose, config.quality)
         if fault is not None:
-            return self._unusable(name, telemetry, fault)
+            return self._unusable(name, telemetry.time_s, fault)
         attitude = pose.attitude
         with self._timed("rectify"):
             level, window, coverage = self._choose_level(attitude, pose.height_m)
             if coverage < config.quality.smallest_coverage:
                 return self._unusable(
                     name,
-                    telemetry,
+                    telemetry.time_s,
                     f"camera sees {coverage:.0%} of a {window.footprint_m:.0f} m map footprint",
                 )
             view = rectify(image, self._camera, attitude, pose.height_m, window, self._input_size)
             fault = picture_fault(view, config.quality)
         if fault is not None:
-            return self._unusable(name, telemetry, fault)
+            return self._unusable(name, telemetry.time_s, fault)
         elapsed_s, self._unseen_s = self._unseen_s, 0.0
         with self._timed("odometry"):
             displacement = self._odometer.update(view, window)
@@ -132,7 +132,7 @@ class Localiser:
                 with self._timed("encode"):
                     descriptor = self._engine.encode(view[None])[0]
             except EngineError as error:
-                return self._fix(name, telemetry, IntegrityState.FAULT, str(error))
+                return self._fix(name, telemetry.time_s, IntegrityState.FAULT, str(error))
             if displacement is None and self._is_seen_already(descriptor):
                 is_evidence = False
             query = self._query.project(descriptor, level)
@@ -144,6 +144,15 @@ class Localiser:
                 self._novelty.use(window)
                 self._used_descriptor = descriptor
         return self._conclude(name, telemetry, pose, window, evidence, matches)
+
+    def without_view(self, name: str, time_s: float, reason: str) -> Fix:
+        """The fix where there is no view to judge: camera or telemetry is silent.
+
+        The position coasts on what was known, its radius growing.
+        """
+        self._stage_ms = {}
+        self._advance_clock(time_s)
+        return self._unusable(name, time_s, reason)
 
     def _weigh(
         self, query: npt.NDArray[np.float32], level: int, window: GroundWindow, novelty: float
@@ -223,9 +232,9 @@ class Localiser:
             )
             position, summary = self._estimate(self._filter)
             state, reason = self._integrity.update(summary, evidence)
-        return self._fix(name, telemetry, state, reason, position, matches)
+        return self._fix(name, telemetry.time_s, state, reason, position, matches)
 
-    def _unusable(self, name: str, telemetry: TelemetrySample, reason: str) -> Fix:
+    def _unusable(self, name: str, time_s: float, reason: str) -> Fix:
         """Carry on without a view: the posterior itself stays as the last good view left it."""
         position = None
         state = self._integrity.state
@@ -236,7 +245,7 @@ class Localiser:
             state, _ = self._integrity.update(summary, None)
             if state is IntegrityState.TRACKING:
                 state = IntegrityState.COASTING
-        return self._fix(name, telemetry, state, reason, position)
+        return self._fix(name, time_s, state, reason, position)
 
     def _estimate(
         self, position_filter: PositionFilter
@@ -264,7 +273,7 @@ class Localiser:
     def _fix(
         self,
         name: str,
-        telemetry: TelemetrySample,
+        time_s: float,
         state: IntegrityState,
         reason: str,
         position: Position | None = None,
@@ -272,7 +281,7 @@ class Localiser:
     ) -> Fix:
         return Fix(
             frame=name,
-            time_s=telemetry.time_s,
+            time_s=time_s,
             state=state,
             reason=reason,
             position=position if state.publishes else None,
