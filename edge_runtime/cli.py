@@ -22,7 +22,7 @@ from edge_runtime.contract.errors import ConfigError
 from edge_runtime.sample_flight import sample_arguments
 
 if TYPE_CHECKING:
-    from edge_runtime.flight import FlightReport
+    from edge_runtime.flight.record import FlightReport
 
 _SAMPLE_FLAG = "--sample"
 _PRIOR_FLAG = "--prior"
@@ -31,7 +31,8 @@ EXIT_UNFIT = 1
 
 def run(parser: ArgumentParser) -> Action:
     """Fly a recorded flight: frames and telemetry in, position fixes out."""
-    from edge_runtime.flight import FlightConfig, fly
+    from edge_runtime.flight.config import FlightConfig
+    from edge_runtime.flight.loop import fly
     from edge_runtime.service_notify import notifier_from_environment
 
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
@@ -194,7 +195,7 @@ def _prior(text: str | None) -> tuple[float, float, float] | None:
 
 
 def _flight_text(report: FlightReport) -> str:
-    from edge_runtime.flight import TRACK_PICTURE_NAME
+    from edge_runtime.contract.flight_directory import TRACK_PICTURE_NAME
 
     states = ", ".join(f"{count} {state}" for state, count in report.states.items())
     lines = [f"{report.frames} frames in {report.wall_s:.1f} s: {states or 'none flown'}"]

@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress_bar(command: str, total: int, unit: str, quiet_s: float = 0.0) -> tqdm[Any]:
+def progress_bar(command: str, total: int | None, unit: str, quiet_s: float = 0.0) -> tqdm[Any]:
     """A bar on stderr; where that is not a terminal, one line every ten seconds.
 
     Args:

@@ -14,7 +14,8 @@ from dmnil_maps.build_config import BuildConfig
 from edge_runtime.contract.artefact import staged_directory
 from edge_runtime.contract.region_map import MAP_KIND, PREVIEW_FILE, load_region_map
 from edge_runtime.contract.region_map_writer import MapContents, write_region_map
-from edge_runtime.flight import FlightConfig, fly
+from edge_runtime.flight.config import FlightConfig
+from edge_runtime.flight.loop import fly
 from edge_runtime.flight_camera import CameraConfig
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.outputs.fix_log import read_fixes

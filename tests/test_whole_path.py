@@ -18,7 +18,7 @@ import pytest
 
 from edge_runtime.contract.artefact import read_manifest, verify_hashes
 from edge_runtime.contract.errors import ArtefactError
-from edge_runtime.flight import FLIGHT_KIND, FLIGHT_SCHEMA_VERSION
+from edge_runtime.contract.flight_directory import FLIGHT_KIND, FLIGHT_SCHEMA_VERSION
 from edge_runtime.outputs.fix_log import read_fixes
 from edge_runtime.telemetry.truth import read_truth
 

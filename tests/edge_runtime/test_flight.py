@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_runtime import flight as flight_module
 from edge_runtime.contract.artefact import MANIFEST_NAME
 from edge_runtime.contract.encoder_bundle import GOLDEN_FILE, GRAPH_FILES
 from edge_runtime.contract.errors import (
@@ -26,7 +25,11 @@ from edge_runtime.contract.errors import (
     SourceError,
     TelemetryError,
 )
-from edge_runtime.flight import FlightConfig, FlightReport, fly
+from edge_runtime.flight import feed as feed_module
+from edge_runtime.flight import record as record_module
+from edge_runtime.flight.config import FlightConfig
+from edge_runtime.flight.loop import fly
+from edge_runtime.flight.record import FlightReport
 from edge_runtime.flight_camera import CameraConfig
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.outputs.fix_log import read_fixes
@@ -260,7 +263,7 @@ def test_a_stop_ends_the_flight_after_the_frame_in_hand(
     tmp_path, config_of, monkeypatch, sent, flown
 ):
     frames, telemetry = three_frames(tmp_path)
-    opened = flight_module.open_source
+    opened = feed_module.open_source
 
     class Stopping:
         def __init__(self, path, every_s):
@@ -275,7 +278,7 @@ def test_a_stop_ends_the_flight_after_the_frame_in_hand(
                     signal.raise_signal(sent)
                 yield frame
 
-    monkeypatch.setattr(flight_module, "open_source", Stopping)
+    monkeypatch.setattr(feed_module, "open_source", Stopping)
     before = signal.getsignal(sent)
     report = fly(config_of(frames, telemetry))
     assert signal.getsignal(sent) is before
@@ -292,13 +295,13 @@ def test_a_stop_while_the_results_are_written_tears_nothing_up(
     tmp_path, config_of, monkeypatch, sent
 ):
     frames, telemetry = three_frames(tmp_path)
-    draw = flight_module.draw_track
+    draw = record_module.draw_track
 
     def draw_and_be_stopped(*arguments):
         signal.raise_signal(sent)
         draw(*arguments)
 
-    monkeypatch.setattr(flight_module, "draw_track", draw_and_be_stopped)
+    monkeypatch.setattr(record_module, "draw_track", draw_and_be_stopped)
     report = fly(config_of(frames, telemetry))
     assert report.frames == 3
     assert not report.interrupted

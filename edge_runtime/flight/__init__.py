@@ -1,0 +1,1 @@
+"""One flight from its first frame to its flight directory, recorded or live."""

@@ -1,0 +1,79 @@
+"""What the flight loop is fed with: frames beside their telemetry, recorded or live."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from edge_runtime.flight_camera import FlightCamera
+from edge_runtime.sources.frame import Frame, FrameSource, LiveSource
+from edge_runtime.telemetry.live import LiveTelemetry
+from edge_runtime.telemetry.log import TelemetrySample
+
+_WAIT_S = 0.1
+_EARLY_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame with what telemetry says of it, or the news that none came.
+
+    `time_s` is the exposure on the source's clock; for a moment without a frame, now.
+    """
+
+    frame: Frame | None
+    sample: TelemetrySample | None
+    time_s: float
+
+
+def recorded_moments(source: FrameSource, camera: FlightCamera) -> Iterator[Moment]:
+    """Every frame of a recording, as fast as it is taken."""
+    for frame in source:
+        sample = camera.sample_of(frame) if frame.image is not None else None
+        time_s = sample.time_s if sample is not None else frame.time_s or 0.0
+        yield Moment(frame, sample, time_s)
+
+
+def live_moments(
+    source: LiveSource,
+    sample_of: Callable[[Frame], TelemetrySample | None],
+    shortest_interval_s: Callable[[], float],
+    now_s: Callable[[], float] = time.monotonic,
+) -> Iterator[Moment]:
+    """The newest frame whenever the loop comes for one, and ten times a second news that none is.
+
+    Args:
+        sample_of: Telemetry of a frame, by its exposure or its name.
+        shortest_interval_s: Least time between two frames' exposures on average, asked anew for
+            each; frames in between are left out.
+    """
+    due_s = float("-inf")
+    while not source.has_ended:
+        frame = source.newest(_WAIT_S)
+        if frame is None:
+            yield Moment(None, None, now_s())
+            continue
+        exposed_s = now_s() if frame.time_s is None else frame.time_s
+        interval_s = shortest_interval_s()
+        if exposed_s < due_s - _EARLY_SHARE * interval_s:
+            yield Moment(None, None, now_s())
+            continue
+        due_s = max(due_s, exposed_s - interval_s) + interval_s
+        sample = sample_of(frame) if frame.image is not None else None
+        if sample is not None:
+            sample = replace(sample, time_s=exposed_s)
+        yield Moment(frame, sample, exposed_s)
+
+
+def sampler_of(
+    camera: FlightCamera | None, telemetry: LiveTelemetry | None
+) -> Callable[[Frame], TelemetrySample | None]:
+    """How a live frame finds its telemetry: the autopilot's by time, a log's by name or number."""
+
+    def sample_of(frame: Frame) -> TelemetrySample | None:
+        if telemetry is not None and frame.time_s is not None:
+            return telemetry.at(frame.time_s)
+        return None if camera is None else camera.sample_of(frame)
+
+    return sample_of
