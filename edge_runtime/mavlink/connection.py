@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from edge_runtime.contract.errors import ConfigError
 
@@ -18,6 +18,7 @@ _PEER_SILENCE_S = 10.0
 _SEND_LIMIT_S = 0.25
 _CONNECT_LIMIT_S = 2.0
 _NETWORK_KINDS = ("udp", "udpin", "udpout", "tcp", "tcpin")
+_Result = TypeVar("_Result")
 _FORMS = (
     "udpin:HOST:PORT, udpout:HOST:PORT, tcp:HOST:PORT, tcpin:HOST:PORT or a serial device "
     "such as /dev/ttyTHS1,921600"
@@ -125,7 +126,6 @@ class _UdpConnection:
             self._socket.setblocking(False)
             self._target: Any = None
             if passive:
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 self._socket.bind(name)
             else:
                 self._target = name
@@ -261,25 +261,26 @@ class _SerialConnection:
         )
 
     def receive(self, timeout_s: float) -> list[tuple[Hashable, bytes]]:
-        return self._call(lambda: self._receive(timeout_s))
+        data = self._call(lambda: self._read(timeout_s))
+        return [("serial", data)] if data else []
 
-    def _receive(self, timeout_s: float) -> list[tuple[Hashable, bytes]]:
+    def _read(self, timeout_s: float) -> bytes:
         if not select.select([self._line], [], [], timeout_s)[0]:
-            return []
-        data = self._line.read(max(1, self._line.in_waiting))
-        return [("serial", bytes(data))] if data else []
+            return b""
+        return bytes(self._line.read(max(1, self._line.in_waiting)))
 
     def trust(self, sender: Hashable) -> None:
         pass
 
     def send(self, data: bytes) -> bool:
-        return self._call(lambda: self._line.write(data) == len(data))
+        self._call(lambda: self._line.write(data))
+        return True
 
     def close(self) -> None:
         self._line.close()
 
     @staticmethod
-    def _call(action: Callable[[], Any]) -> Any:
+    def _call(action: Callable[[], _Result]) -> _Result:
         try:
             return action()
         except (TypeError, ValueError) as error:  # pyserial's word on a device closed meanwhile

@@ -34,7 +34,11 @@ class FrameCutter:
             length = self._frame_length(at)
             if length is None or at + length > len(self._buffer):
                 break
+            rejected = self._codec.signing.reject_count
             message = self._decoded(bytearray(self._buffer[at : at + length]))
+            if self._codec.signing.reject_count > rejected:  # whole, but not the autopilot's word
+                at += length
+                continue
             if message is None or not self._plausible(message, at + length):
                 self.garbage_bytes += 1
                 at += 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,6 +35,8 @@ _TIMESYNC_S = 1.0
 _MOST_OUTSTANDING = 16
 _MOST_SENDERS = 16
 _RESTART_MS = 2000
+_TARGET_SILENCE_S = 10.0
+_SILENT_S = 5.0
 
 Listener = Callable[[Any, float], None]
 
@@ -127,9 +129,7 @@ class MavlinkLink:
         self._connection: Connection | None = None
         self._send_lock = threading.Lock()
         self._count_lock = threading.Lock()
-        self._counters = LinkCounters()
-        self._garbage_of_gone = 0
-        self._refused_of_gone = 0
+        self._counts: Counter[str] = Counter()
         self._target: tuple[int, int] | None = None
         self._last_heartbeat_s = float("-inf")
         self._last_own_heartbeat_s = float("-inf")
@@ -160,7 +160,7 @@ class MavlinkLink:
         if self._target is None:
             return f"{self.address}: no autopilot heard yet"
         silent_s = self.heartbeat_age_s(time.monotonic())
-        return f"{self.address}: no heartbeat for {silent_s:.0f} s" if silent_s > 5.0 else ""
+        return f"{self.address}: no heartbeat for {silent_s:.0f} s" if silent_s > _SILENT_S else ""
 
     @property
     def is_synced(self) -> bool:
@@ -171,14 +171,14 @@ class MavlinkLink:
     def counters(self) -> LinkCounters:
         """Counts since the start."""
         with self._count_lock:
-            cutters = list(self._cutters.values())
-            return replace(
-                self._counters,
-                garbage_bytes=self._garbage_of_gone + sum(c.garbage_bytes for c in cutters),
-                refused=self._refused_of_gone + sum(c.refused for c in cutters),
-                timesync_outliers=self._timesync.outliers,
-                timesync_resets=self._timesync.resets,
-            )
+            counts = Counter(self._counts)
+            for cutter in self._cutters.values():
+                counts["garbage_bytes"] += cutter.garbage_bytes
+                counts["refused"] += cutter.refused
+            counts["unsigned"] = self._codec.signing.reject_count
+            counts["timesync_outliers"] = self._timesync.outliers
+            counts["timesync_resets"] = self._timesync.resets
+        return LinkCounters(**counts)
 
     def heartbeat_age_s(self, now_s: float) -> float:
         """Seconds since the autopilot's last heartbeat; infinite before the first."""
@@ -296,8 +296,8 @@ class MavlinkLink:
                 cutter = self._cutters[sender] = FrameCutter(self._codec)
                 if len(self._cutters) > _MOST_SENDERS:
                     _, gone = self._cutters.popitem(last=False)
-                    self._garbage_of_gone += gone.garbage_bytes
-                    self._refused_of_gone += gone.refused
+                    self._counts["garbage_bytes"] += gone.garbage_bytes
+                    self._counts["refused"] += gone.refused
             self._cutters.move_to_end(sender)
             return cutter
 
@@ -310,10 +310,7 @@ class MavlinkLink:
         if (system, component) == (self.config.system_id, self.config.component_id):
             return
         if kind == "HEARTBEAT" and self._is_autopilot(message):
-            if self._target is None:
-                self._target = (system, component)
-            if self._target == (system, component):
-                self._last_heartbeat_s = received_s
+            self._hear_autopilot((system, component), received_s)
         if self._target is None or system != self._target[0]:
             self._count("foreign")
             return
@@ -328,6 +325,17 @@ class MavlinkLink:
             except Exception:  # one listener's fault must not stop the link
                 self._count("listener_faults")
                 logger.exception("a listener failed on %s", kind)
+
+    def _hear_autopilot(self, source: tuple[int, int], received_s: float) -> None:
+        """The first autopilot is the target; another only once that one is long silent."""
+        if source != self._target and self.heartbeat_age_s(received_s) > _TARGET_SILENCE_S:
+            if self._target is not None:
+                logger.warning("MAVLink: autopilot %s is gone, %s is taken", self._target, source)
+            self._target, self._boot_ms = source, None
+            with self._timesync_lock:
+                self._timesync.reset()
+        if source == self._target:
+            self._last_heartbeat_s = received_s
 
     def _is_autopilot(self, heartbeat: Any) -> bool:
         if heartbeat.autopilot == self.dialect.MAV_AUTOPILOT_INVALID:
@@ -397,7 +405,7 @@ class MavlinkLink:
 
     def _count(self, name: str) -> None:
         with self._count_lock:
-            self._counters = replace(self._counters, **{name: getattr(self._counters, name) + 1})
+            self._counts[name] += 1
 
 
 def open_link(config: MavlinkConfig) -> MavlinkLink:

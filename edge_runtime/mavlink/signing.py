@@ -37,6 +37,11 @@ def read_signing_key(path: Path) -> bytes:
     return hashlib.sha256(passphrase).digest()
 
 
+def _refuse_unsigned(codec: Any, message_id: int) -> bool:
+    """With a callback, pymavlink counts what it refuses."""
+    return False
+
+
 def open_codec(
     dialect: ModuleType, system_id: int, component_id: int, key: bytes | None, link_id: int
 ) -> Any:
@@ -61,5 +66,6 @@ def open_codec(
         codec.signing.secret_key = key
         codec.signing.sign_outgoing = True
         codec.signing.link_id = link_id
+        codec.signing.allow_unsigned_callback = _refuse_unsigned
         codec.signing.timestamp = int(max(0.0, time.time() - _EPOCH_S) * _TICKS_PER_S)
     return codec

@@ -78,8 +78,8 @@ class TimesyncFilter:
         self._fit()
 
     def reset(self) -> None:
-        """Forget everything: the autopilot started anew."""
-        self.resets += 1
+        """Forget everything: it is another clock now."""
+        self.resets += bool(self._exchanges)
         self._exchanges.clear()
         self._suspects = []
         self._newest_remote_ns = None
