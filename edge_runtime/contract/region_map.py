@@ -20,6 +20,7 @@ from edge_runtime.contract.descriptor_store import (
 from edge_runtime.contract.encoder_bundle import EncoderBundle
 from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.geodesy import LocalFrame
+from edge_runtime.contract.map_imagery import IMAGERY_FILE, MapImagery, open_map_imagery
 from edge_runtime.contract.map_lattice import MapLattice, open_lattice
 
 MAP_KIND = "region map"
@@ -104,6 +105,8 @@ class RegionMap:
     projection: npt.NDArray[np.float32]
     """(D_encoder, D)."""
     preview: PreviewPicture
+    imagery: MapImagery | None = None
+    """The ground itself, where the map was built with it."""
 
     @property
     def encoder_sha256(self) -> str:
@@ -191,6 +194,7 @@ def load_region_map(folder: Path) -> RegionMap:
     lattice = open_lattice(folder, levels, len(tiles))
     origin = _numbers(field_of(manifest, "frame", dict, folder, MapError), folder, "frame")
     preview = _numbers(field_of(manifest, "preview", dict, folder, MapError), folder, "preview")
+    has_imagery = IMAGERY_FILE in manifest["files"]
     try:
         return RegionMap(
             folder=folder,
@@ -204,6 +208,7 @@ def load_region_map(folder: Path) -> RegionMap:
             descriptor_mean=np.asarray(mean),
             projection=np.asarray(projection),
             preview=PreviewPicture(**preview),
+            imagery=open_map_imagery(folder / IMAGERY_FILE) if has_imagery else None,
         )
     except (KeyError, TypeError) as error:
         raise MapError(

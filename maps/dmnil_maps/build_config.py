@@ -38,6 +38,9 @@ class BuildConfig:
             process does when None. Its workers' engines have one thread unless `threads` says more.
         imagery_date: When the imagery was taken, as its owner gives it.
         attribution: Whom to credit for the imagery.
+        carry_imagery: Store the imagery itself in the map too, for refinement and viewing.
+        imagery_resolution_m: Metres a pixel of it; the encoder's own of the finest level when
+            None.
     """
 
     imagery: Path | tuple[Path, ...]
@@ -60,6 +63,8 @@ class BuildConfig:
     ray: str | None = None
     imagery_date: str = ""
     attribution: str = ""
+    carry_imagery: bool = False
+    imagery_resolution_m: float | None = None
 
     def __post_init__(self) -> None:
         if not self.footprints_m or len(set(self.footprints_m)) != len(self.footprints_m):
@@ -77,6 +82,11 @@ class BuildConfig:
             )
         if self.descriptor_size < 1:
             raise ConfigError(f"descriptor size must be 1 or more: {self.descriptor_size}")
+        resolution_m = self.imagery_resolution_m
+        if resolution_m is not None and not (math.isfinite(resolution_m) and resolution_m > 0):
+            raise ConfigError(f"imagery's pixels must be positive metres: {resolution_m}")
+        if resolution_m is not None and not self.carry_imagery:
+            raise ConfigError("imagery_resolution_m goes with --imagery true")
         if self.batch_size < 1 or self.threads < 0 or self.readers < 1:
             raise ConfigError(
                 f"batch size and readers must be 1 or more and threads 0 or more: "

@@ -12,6 +12,7 @@ from dmnil_maps.distinctiveness import LOW_DISTINCTIVENESS
 from edge_runtime.contract.artefact import MANIFEST_NAME, field_of
 from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import MapError
+from edge_runtime.contract.map_imagery import IMAGERY_FILE
 from edge_runtime.contract.map_lattice import map_order
 from edge_runtime.contract.region_map import RegionMap, load_region_map
 
@@ -43,7 +44,18 @@ def summary_of(region_map: RegionMap) -> dict[str, Any]:
         "bounds": bounds,
         "coordinate_reference_system": crs,
         "imagery": imagery,
+        "picture": _picture_of(region_map),
         "bytes_on_disk": size + (region_map.folder / MANIFEST_NAME).stat().st_size,
+    }
+
+
+def _picture_of(region_map: RegionMap) -> dict[str, float] | None:
+    """What the map carries of the imagery itself."""
+    if region_map.imagery is None:
+        return None
+    return {
+        "metres_per_pixel": region_map.imagery.grid.metres_per_pixel,
+        "bytes": int(region_map.manifest["files"][IMAGERY_FILE]["bytes"]),
     }
 
 
@@ -93,11 +105,21 @@ def table_of(summary: dict[str, Any]) -> str:
         ("longitude", f"{bounds['west_deg']:.6f} to {bounds['east_deg']:.6f}"),
         ("source", f"{summary['coordinate_reference_system'].splitlines()[0]:.60}"),
         ("", f"{imagery['ground_sample_distance_m']:.2f} m a pixel on the ground"),
+        ("", _picture_line(summary["picture"])),
         ("imagery date", imagery["date"] or "not given"),
         ("attribution", imagery["attribution"] or "not given"),
         ("on disk", f"{summary['bytes_on_disk'] / 1e6:.1f} MB"),
     ]
     return "\n".join(f"{name:<13} {value}".rstrip() for name, value in rows)
+
+
+def _picture_line(picture: dict[str, float] | None) -> str:
+    if picture is None:
+        return "not in the map itself"
+    return (
+        f"in the map at {picture['metres_per_pixel']:.2f} m a pixel ({IMAGERY_FILE}, "
+        f"{picture['bytes'] / 1e6:.1f} MB)"
+    )
 
 
 def verify_map(folder: Path, encoder: Path | None = None) -> RegionMap:

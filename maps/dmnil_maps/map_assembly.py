@@ -20,6 +20,7 @@ from dmnil_maps.map_arrays import (
     write_projected,
 )
 from dmnil_maps.map_bounds import bounds_of, local_bounds_of
+from dmnil_maps.map_picture import write_picture
 from dmnil_maps.picture_digest import write_digests
 from dmnil_maps.preview.overview import write_preview
 from dmnil_maps.raster import Imagery
@@ -76,6 +77,10 @@ def assemble_map(
         projection=projection,
         preview=preview.result(),
     )
+    if config.carry_imagery:
+        finest_m = min(level.footprint_m for level in levels) / bundle.input_width
+        resolution_m = config.imagery_resolution_m or finest_m
+        write_picture(staging, imagery, tiles, resolution_m, config.attribution)
     provenance = {
         "encoder": {
             "name": config.encoder.resolve().name.removesuffix(".encoder"),

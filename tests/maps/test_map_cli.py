@@ -74,7 +74,7 @@ def test_footprints_make_levels(built_map):
 def test_build_takes_a_yaml_file_and_flags_win(tmp_path, imagery_of, tiny_encoder):
     config = tmp_path / "build.yaml"
     config.write_text(
-        f"imagery: [{imagery_of('utm')}]\nencoder: {tiny_encoder}\noutput: {tmp_path / 'y.map'}\n"
+        f"sources: [{imagery_of('utm')}]\nencoder: {tiny_encoder}\noutput: {tmp_path / 'y.map'}\n"
         "footprints: 60,120\nattribution: from the file\n"
     )
     assert main(["build", "--config", str(config), "--attribution", "from the flag"]) == 0

@@ -22,7 +22,7 @@ def build(parser: ArgumentParser) -> Action:
     """Build a region map from satellite imagery."""
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_argument(
-        "imagery",
+        "sources",
         type=Path,
         nargs="+",
         help="GeoTIFF or anything else that GDAL opens, or folder of XYZ tiles (z/x/y.jpg); of "
@@ -95,6 +95,17 @@ def build(parser: ArgumentParser) -> Action:
         type=str | None,
         help="describe the tiles on this Ray cluster: host:port of its head, auto, or local",
     )
+    parser.add_argument(
+        "--imagery",
+        type=bool,
+        default=False,
+        help="store the imagery itself in the map too: for refining positions, and for viewing",
+    )
+    parser.add_argument(
+        "--imagery_resolution_m",
+        type=float | None,
+        help="metres a pixel of it; as the encoder sees the finest level if left out",
+    )
     parser.add_argument("--imagery_date", default="", help="when the imagery was taken, to keep")
     parser.add_argument("--attribution", default="", help="whom to credit for it, to keep")
     parser.add_argument("--json", action="store_true", help="print the measurements as JSON")
@@ -102,7 +113,7 @@ def build(parser: ArgumentParser) -> Action:
     def run(options: Any) -> None:
         report = build_with_report(
             BuildConfig(
-                imagery=tuple(options.imagery),
+                imagery=tuple(options.sources),
                 encoder=options.encoder,
                 output=options.output,
                 footprints_m=_footprints(options),
@@ -122,6 +133,8 @@ def build(parser: ArgumentParser) -> Action:
                 ray=options.ray,
                 imagery_date=options.imagery_date,
                 attribution=options.attribution,
+                carry_imagery=options.imagery,
+                imagery_resolution_m=options.imagery_resolution_m,
             )
         )
         if options.json:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dmnil_maps.area import GeodeticArea, LocalArea, locate
 from dmnil_maps.map_bounds import local_bounds_of
+from dmnil_maps.map_picture import carry_picture
 from dmnil_maps.operations.parts import cropped_levels, placed_from, provenance_after, write_parts
 from dmnil_maps.preview.mosaic import write_mosaic
 from dmnil_maps.raster import LocalBounds
@@ -57,6 +58,7 @@ def cut_region_map(
     levels, kept, chosen = cropped_levels(region_map.levels, np.asarray(tiles[rows]))
     with staged_directory(output, MAP_KIND) as staging:
         preview = write_mosaic(staging, [region_map], local_bounds_of(region_map.frame, chosen))
+        carry_picture(staging, [region_map], chosen)
         write_parts(
             staging,
             region_map,

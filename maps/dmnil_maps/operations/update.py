@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dmnil_maps.map_bounds import local_bounds_of
+from dmnil_maps.map_picture import carry_picture
 from dmnil_maps.operations.describe_changes import FoundTiles, describe_changes
 from dmnil_maps.operations.parts import PlacedTiles, placed_from, provenance_after, write_parts
 from dmnil_maps.operations.tile_changes import ChangeFinder, GrownLevels, grown_levels
@@ -166,6 +167,7 @@ def update_map(config: UpdateConfig) -> UpdateReport:
         every_tile = np.concatenate([part.tiles for part in parts])
         bounds = local_bounds_of(region_map.frame, every_tile)
         preview = write_mosaic(staging, [region_map], bounds, newer)
+        carry_picture(staging, [region_map], every_tile, newer)
         tiles = write_parts(
             staging,
             region_map,
