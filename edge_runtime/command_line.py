@@ -82,9 +82,15 @@ def exit_status_of(name: str, work: Callable[[], None]) -> int:
 
 
 def with_underscores(arguments: Sequence[str]) -> list[str]:
-    """Command-line arguments whose option names may be written with dashes: --input-size."""
+    """Command-line arguments whose option names may be written with dashes: --input-size.
+
+    A printed configuration explains its keys unless other flags are given for it.
+    """
     spelled = []
     for argument in arguments:
+        if argument in ("--print_config", "--print-config"):
+            spelled.append("--print_config=comments")
+            continue
         name, equals, value = argument.partition("=")
         is_option = name.startswith("--") and len(name) > 2
         spelled.append(

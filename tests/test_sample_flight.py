@@ -19,7 +19,6 @@ from edge_runtime.sample_flight import (
     SAMPLE_ENCODER,
     SAMPLE_FLIGHT,
     SAMPLE_MAP,
-    sample_arguments,
 )
 from edge_runtime.score import score_flight
 from edge_runtime.telemetry.truth import read_truth
@@ -62,13 +61,8 @@ def test_a_coarse_index_leaves_the_fixes_as_they_are(
     folder = Path(shutil.copytree(SAMPLE_MAP, tmp_path / "indexed.map"))
     write_coarse_indexes(folder, region_map.store, region_map.tiles_per_level, True)
     seal_again(folder)
-    arguments = [
-        argument
-        for argument in sample_arguments()
-        if not argument.startswith(("--map=", "--output="))
-    ]
     output = tmp_path / "indexed.flight"
-    assert main(["run", *arguments, f"--map={folder}", f"--output={output}"]) == 0
+    assert main(["run", "--sample", f"--map={folder}", f"--output={output}"]) == 0
     exact, indexed = read_fixes(flown), read_fixes(output)
     assert [fix.state for fix in indexed] == [fix.state for fix in exact]
     for one, other in zip(exact, indexed, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -59,7 +60,7 @@ def as_flags(options: dict[str, str]) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["run", "score", "bench", "doctor", "Fly a recorded flight"]),
+        (["--help"], ["run", "score", "bench", "doctor", "Fly: frames and telemetry in"]),
         (
             ["run", "--help"],
             [
@@ -83,7 +84,7 @@ def test_help_names_the_options(
         assert word in printed
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["run", "--encoder"]])
+@pytest.mark.parametrize("arguments", [["fly"], ["run", "--encoder"], ["run"]])
 def test_what_cannot_be_understood_is_one_line_and_exit_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +92,43 @@ def test_what_cannot_be_understood_is_one_line_and_exit_2(
     error = capsys.readouterr().err
     assert error.startswith("edge_runtime: error: ")
     assert error.count("\n") == 1
+
+
+def test_without_arguments_and_settings_it_explains_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 2
+    error = capsys.readouterr().err
+    assert "no edge.yaml in this folder" in error
+    assert "edge_runtime run --sample" in error
+
+
+def test_without_arguments_it_flies_the_settings_of_the_folder(
+    run_options: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    del run_options["output"]
+    write_yaml(tmp_path / "edge.yaml", run_options, "camera:\n  pitch_deg: -90\n")
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 0
+    assert main([]) == 0
+    assert "5 frames" in capsys.readouterr().out
+    flights = sorted((tmp_path / "flights").iterdir())
+    assert len(flights) == 2
+    assert all(flight.suffix == ".flight" for flight in flights)
+    assert len(read_fixes(flights[0])) == 5
+
+
+def test_settings_may_ask_for_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "edge.yaml").write_text("sample: true\nprior: 'nonsense'\n")
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 2
+    assert "--prior takes LAT,LON,RADIUS_M" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -169,9 +207,30 @@ def test_the_settings_can_be_printed_to_start_a_file_from(
     with pytest.raises(SystemExit) as ended:
         main(["run", *as_flags(run_options), "--print_config"])
     assert ended.value.code == 0
+    printed = capsys.readouterr().out
     config = tmp_path / "printed.yaml"
-    config.write_text(capsys.readouterr().out, encoding="utf-8")
+    config.write_text(printed, encoding="utf-8")
     assert main(["run", "--config", str(config), "--camera.pitch_deg", "-90"]) == 0
+
+
+def test_the_printed_settings_explain_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--print_config"])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    keys = [number for number, line in enumerate(lines) if re.match(r"\w+:", line)]
+    assert len(keys) > 50
+    unexplained = [lines[number] for number in keys if not _is_explained(lines, number)]
+    assert unexplained == []
+
+
+def _is_explained(lines: list[str], key: int) -> bool:
+    """Whether words, and not only the type and default, stand above a key."""
+    comment = lines[key - 1]
+    start = key - 1
+    while start > 0 and lines[start - 1].startswith("#"):
+        start -= 1
+    words = " ".join(line.lstrip("# ") for line in lines[start:key])
+    return comment.startswith("#") and len(re.sub(r"\(.*\)", "", words).split()) >= 2
 
 
 @pytest.fixture

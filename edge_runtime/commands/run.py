@@ -1,0 +1,120 @@
+"""`edge_runtime run`: fly a recording or a live camera."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from edge_runtime.command_line import Action
+from edge_runtime.commands.printing import print_lines
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.flight_directory import TRACK_PICTURE_NAME
+from edge_runtime.flight.config import FlightConfig
+from edge_runtime.flight.loop import fly
+from edge_runtime.flight.record import FlightReport
+from edge_runtime.sample_flight import SAMPLE_OPTIONS, SAMPLE_OUTPUT
+from edge_runtime.service_notify import notifier_from_environment
+
+FLIGHTS_FOLDER = Path("flights")
+
+
+def run(parser: ArgumentParser) -> Action:
+    """Fly: frames and telemetry in, recorded or live; position fixes out."""
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_argument(
+        "--sample", action="store_true", help="fly the generated sample that ships with this"
+    )
+    parser.add_argument("--encoder", type=Path | None, help="encoder bundle, NAME.encoder")
+    parser.add_argument(
+        "--map", type=Path | None, help="region map built with that encoder, NAME.map"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path | None,
+        help="flight directory to write, NAME.flight; flights/DATE-TIME.flight if left out",
+    )
+    parser.add_argument(
+        "--prior",
+        type=str | None,
+        help="LAT,LON,RADIUS_M: the drone is inside this circle at the start; unknown if left out",
+    )
+    own = {"prior", "output", "encoder", "map"}
+    parser.add_class_arguments(FlightConfig, None, skip=own)
+
+    def act(options: Any) -> None:
+        values = parser.instantiate(options).as_dict()
+        values.pop("config", None)
+        if values.pop("sample"):
+            _fill_in_sample(values)
+        missing = [name for name in ("encoder", "map") if values[name] is None]
+        if missing:
+            raise ConfigError(
+                f"--{' and --'.join(missing)} must be given; --sample flies what ships with this"
+            )
+        output = values["output"] or _dated_output()
+        prior = parsed_prior(values["prior"])
+        config = FlightConfig(**{**values, "prior": prior, "output": output})
+        report = fly(config, notifier_from_environment())
+        print_lines(_flight_text(report))
+
+    return act
+
+
+def parsed_prior(text: str | None) -> tuple[float, float, float] | None:
+    """Latitude, longitude and radius of `LAT,LON,RADIUS_M`.
+
+    Raises:
+        ConfigError: If the text is something else.
+    """
+    if text is None:
+        return None
+    try:
+        latitude_deg, longitude_deg, radius_m = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--prior takes LAT,LON,RADIUS_M, not {text!r}") from None
+    return latitude_deg, longitude_deg, radius_m
+
+
+def _fill_in_sample(values: dict[str, Any]) -> None:
+    """Fly the sample, but for what else is asked for."""
+    is_other_flight = values["frames"] is not None or values["source"] is not None
+    for name, path in SAMPLE_OPTIONS.items():
+        if values[name] is None and not (is_other_flight and name in ("frames", "truth")):
+            values[name] = path
+    if values["output"] is None:
+        values["output"] = SAMPLE_OUTPUT
+
+
+def _dated_output() -> Path:
+    """A directory that is not there yet, named by the wall clock, wrong though that may be."""
+    name = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    candidate, number = FLIGHTS_FOLDER / f"{name}.flight", 1
+    while candidate.exists():
+        number += 1
+        candidate = FLIGHTS_FOLDER / f"{name}-{number}.flight"
+    return candidate
+
+
+def _flight_text(report: FlightReport) -> str:
+    states = ", ".join(f"{count} {state}" for state, count in report.states.items())
+    lines = [f"{report.frames} frames in {report.wall_s:.1f} s: {states or 'none flown'}"]
+    if report.undecodable or report.without_telemetry:
+        lines.append(
+            f"skipped {report.undecodable} frames that do not decode, "
+            f"{report.without_telemetry} without telemetry"
+        )
+    if report.of_another_size:
+        lines.append(f"skipped {report.of_another_size} frames of another size than the first")
+    if report.capture:
+        counts = ", ".join(f"{count} {name}" for name, count in report.capture.items())
+        lines.append(f"camera: {counts}")
+    if report.interrupted:
+        lines.append("stopped early on request; everything flown until then was written")
+    if report.last is not None and report.last.position is None:
+        lines.append(f"ended without a position: {report.last.state.value}, {report.last.reason}")
+    lines.append(f"fixes, track and picture: {report.output / TRACK_PICTURE_NAME}")
+    return "\n".join(lines)
