@@ -164,7 +164,7 @@ def test_a_large_picture_is_read_in_little_memory(tmp_path):
     "bad", [(0.0, 32), (-5.0, 32), (float("nan"), 32), (50.0, 0), (50.0, 10**6)]
 )
 def test_a_view_of_no_sense_is_refused(written, bad):
-    with pytest.raises(ValueError, match="no square of ground|pixels a side"):
+    with pytest.raises(ValueError, match=r"no square of ground|pixels a side"):
         open_map_imagery(written()).view((-200.0, 150.0), *bad)
 
 
