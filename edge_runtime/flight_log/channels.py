@@ -20,6 +20,8 @@ from edge_runtime.telemetry.log import TelemetrySample
 LOG_PROFILE = "dmnil-flight"
 HEADER_METADATA = "flight"
 CAMERA_FRAME = "camera"
+AS_FLOWN = "as flown"
+"""What a frame's message says of a picture that is the very one flown."""
 
 _TIME = {
     "type": "object",

@@ -124,7 +124,7 @@ class FlightRecorder:
         status = "none"
         if self._keeps_picture(at_s) and frame.image is not None:
             picture = frame.image if frame.encoded is None else frame.encoded
-            status = "coded by the log" if frame.encoded is None else "as flown"
+            status = "coded by the log" if frame.encoded is None else channels.AS_FLOWN
         elif frame.image is None:
             status = "undecodable"
 

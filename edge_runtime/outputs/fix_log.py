@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.contract.artefact import MANIFEST_NAME
 from edge_runtime.contract.errors import SourceError
 from edge_runtime.contract.fix import Fix, IntegrityState, MatchedPlace, Position, Velocity
+from edge_runtime.flight_log.folder import flight_folder
+
+_LOG = logging.getLogger(__name__)
 
 JSON_LINES_NAME = "fixes.jsonl"
 CSV_NAME = "fixes.csv"
@@ -26,6 +35,11 @@ _CSV_COLUMNS = (
     "covariance_east_north_m2",
     "in_map_probability",
     "reset_counter",
+    "heading_deg",
+    "heading_standard_deviation_deg",
+    "velocity_east_m_s",
+    "velocity_north_m_s",
+    "processing_ms",
     "latency_ms",
     "reason",
     "engine_fault",
@@ -33,25 +47,81 @@ _CSV_COLUMNS = (
 
 
 class FixLog:
-    """Writes every fix at once, so that a stop at any moment loses nothing already flown."""
+    """Writes every fix at once, so that a stop at any moment loses nothing already flown.
 
-    def __init__(self, folder: Path) -> None:
-        self._lines = (folder / JSON_LINES_NAME).open("w", encoding="utf-8")
-        self._table = (folder / CSV_NAME).open("w", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._table)
-        self._writer.writerow(_CSV_COLUMNS)
+    Args:
+        outlives_disk: Whether a disk that is full or broken only costs the lines that it does
+            not take: a live flight goes on without them, and says so once.
+    """
+
+    def __init__(self, folder: Path, *, outlives_disk: bool = False) -> None:
+        self._outlives_disk = outlives_disk
+        self._lines = _LineFile(folder / JSON_LINES_NAME)
+        self._table = _LineFile(folder / CSV_NAME)
+        self.lost = 0
+        """Fixes that the disk did not take."""
+        self._table.append(csv_line(_CSV_COLUMNS))
 
     def write(self, fix: Fix) -> None:
-        """Append a fix to both files and hand them to the operating system."""
-        self._lines.write(json.dumps(fix.as_dict()) + "\n")
-        self._lines.flush()
-        self._writer.writerow(_csv_row(fix))
-        self._table.flush()
+        """Append a fix to both files and hand them to the operating system.
+
+        Raises:
+            OSError: If the disk does not take it, unless the log outlives that.
+        """
+        try:
+            self._lines.append(json.dumps(fix.as_dict()) + "\n")
+            self._table.append(csv_line(csv_row(fix)))
+        except OSError as error:
+            if not self._outlives_disk:
+                raise
+            if not self.lost:
+                _LOG.warning(
+                    "fixes are not written while the disk does not take them: %s",
+                    error.strerror or error,
+                )
+            self.lost += 1
 
     def close(self) -> None:
         """Close both files."""
         self._lines.close()
         self._table.close()
+
+
+class _LineFile:
+    """A text file that holds whole lines, also where the disk takes only half of one."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream = path.open("wb", buffering=0)
+        self._size = 0
+
+    def append(self, text: str) -> None:
+        left = memoryview(text.encode("utf-8"))
+        size = self._size + len(left)
+        try:
+            while left:
+                left = left[os.write(self._stream.fileno(), left) :]
+        except OSError:
+            with suppress(OSError):
+                self._stream.truncate(self._size)
+                self._stream.seek(self._size)
+            raise
+        self._size = size
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def write_csv(path: Path, fixes: Sequence[Fix]) -> None:
+    """The table of fixes that a flight writes as it goes."""
+    text = "".join([csv_line(_CSV_COLUMNS), *(csv_line(csv_row(fix)) for fix in fixes)])
+    path.write_bytes(text.encode("utf-8"))
+
+
+def csv_line(values: Sequence[Any]) -> str:
+    """A row of a table (RFC 4180)."""
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(values)
+    return line.getvalue()
 
 
 def write_geojson(path: Path, fixes: list[Fix]) -> None:
@@ -81,20 +151,27 @@ def write_geojson(path: Path, fixes: list[Fix]) -> None:
 
 
 def read_fixes(path: Path) -> list[Fix]:
-    """Read a fix log: the JSON lines file, or the flight directory that holds it.
+    """Read a flight's fixes: its directory, finished or cut off, or a JSON lines file.
 
     Raises:
         SourceError: If there is none, or a line of it is malformed.
     """
-    path = path / JSON_LINES_NAME if path.is_dir() else path
+    is_cut_off = False
+    if not path.is_file():
+        folder = flight_folder(path)
+        path = folder / JSON_LINES_NAME
+        is_cut_off = not (folder / MANIFEST_NAME).exists()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
+    lines = text.splitlines()
+    if is_cut_off and lines and not text.endswith("\n"):
+        lines.pop()  # it was being written when the flight ended
     fixes = []
     for number, line in enumerate(lines, start=1):
         try:
-            fixes.append(_fix_from(json.loads(line)))
+            fixes.append(fix_from_plain(json.loads(line)))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise SourceError(f"{path}, line {number} is not a fix: {error}") from error
     if not fixes:
@@ -102,7 +179,12 @@ def read_fixes(path: Path) -> list[Fix]:
     return fixes
 
 
-def _fix_from(values: dict[str, Any]) -> Fix:
+def fix_from_plain(values: dict[str, Any]) -> Fix:
+    """The fix that `Fix.as_dict` made plain.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: If it is none.
+    """
     unknown = values.keys() - Fix.__dataclass_fields__.keys()
     if unknown:
         raise KeyError(min(unknown))
@@ -147,7 +229,8 @@ def _feature(kind: str, coordinates: Any, properties: dict[str, Any]) -> dict[st
     }
 
 
-def _csv_row(fix: Fix) -> list[Any]:
+def csv_row(fix: Fix) -> list[Any]:
+    """A fix as a row of the table; blank is what there is not."""
     position = fix.position
     place: list[Any] = [""] * 6
     if position is not None:
@@ -166,7 +249,16 @@ def _csv_row(fix: Fix) -> list[Any]:
         *place,
         f"{fix.in_map_probability:.4f}",
         fix.reset_counter,
+        _decimal(fix.heading_deg, 1),
+        _decimal(fix.heading_standard_deviation_deg, 1),
+        _decimal(None if fix.velocity is None else fix.velocity.east_m_s, 2),
+        _decimal(None if fix.velocity is None else fix.velocity.north_m_s, 2),
         f"{sum(fix.stage_ms.values()):.1f}",
+        _decimal(fix.latency_ms, 1),
         fix.reason,
         fix.engine_fault,
     ]
+
+
+def _decimal(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

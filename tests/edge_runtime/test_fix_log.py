@@ -103,7 +103,12 @@ def test_the_table_has_a_row_a_fix_and_blanks_where_nothing_was_published(tmp_pa
         "covariance_east_north_m2": "-12.5",
         "in_map_probability": "0.9987",
         "reset_counter": "1",
-        "latency_ms": "34.8",
+        "heading_deg": "",
+        "heading_standard_deviation_deg": "",
+        "velocity_east_m_s": "",
+        "velocity_north_m_s": "",
+        "processing_ms": "34.8",
+        "latency_ms": "",
         "reason": "position acquired",
         "engine_fault": "",
     }
