@@ -39,12 +39,28 @@ class FolderSource:
     def __iter__(self) -> Iterator[Frame]:
         """Decode one picture after another."""
         for path in self._paths:
-            digits = re.findall(r"\d+", path.stem)
-            yield Frame(
-                name=path.name,
-                image=_decoded(path),
-                number=int(digits[-1]) if digits else None,
-            )
+            yield read_frame(path)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The pictures' files in their order."""
+        return list(self._paths)
+
+
+def read_frame(path: Path) -> Frame:
+    """Decode one picture; its bytes are kept where that succeeds."""
+    digits = re.findall(r"\d+", path.stem)
+    try:
+        data = path.read_bytes()
+    except OSError:
+        data = b""
+    image = decoded_picture(data)
+    return Frame(
+        name=path.name,
+        image=image,
+        number=int(digits[-1]) if digits else None,
+        encoded=None if image is None else data,
+    )
 
 
 def natural_order(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
@@ -54,14 +70,13 @@ def natural_order(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
     return ranks, path.name
 
 
-def _decoded(path: Path) -> npt.NDArray[np.uint8] | None:
-    """The RGB picture, or None if it cannot be decoded whole."""
+def decoded_picture(data: bytes) -> npt.NDArray[np.uint8] | None:
+    """The RGB picture that a file's bytes hold, or None if they cannot be decoded whole."""
+    if not data or is_cut_short(data):
+        return None
     try:
-        data = path.read_bytes()
-        if not data or is_cut_short(data):
-            return None
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
+    except cv2.error:
         return None
     if picture is None:
         return None

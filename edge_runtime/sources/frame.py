@@ -52,6 +52,8 @@ class CaptureCounters:
     """How often the source was lost and opened again."""
     stalls: int = 0
     """How often no frame came for longer than the watchdog's limit."""
+    repeated: int = 0
+    """Pictures equal to the one before, byte for byte: never given out as new ones."""
 
 
 class LiveSource(Protocol):

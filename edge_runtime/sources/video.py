@@ -34,6 +34,11 @@ class VideoSource:
             raise SourceError(f"{path} cannot be opened as a video")
         self._stride = max(1, round(every_s * self._frames_per_s))
 
+    @property
+    def interval_s(self) -> float:
+        """Seconds between the frames that come."""
+        return self._stride / self._frames_per_s
+
     def __len__(self) -> int:
         """How many frames will come, by the file's header."""
         return max(0, -(-self._count // self._stride))
