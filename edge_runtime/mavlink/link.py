@@ -163,6 +163,11 @@ class MavlinkLink:
         return f"{self.address}: no heartbeat for {silent_s:.0f} s" if silent_s > _SILENT_S else ""
 
     @property
+    def local_port(self) -> int | None:
+        """The port that this end listens on; None for lines that have none."""
+        return getattr(self._connection, "local_port", None)
+
+    @property
     def is_synced(self) -> bool:
         """Whether the autopilot's clock is known."""
         return self._timesync.is_synced
