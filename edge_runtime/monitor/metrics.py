@@ -51,6 +51,20 @@ COUNTERS: dict[str, CounterMetric] = {
         "log_dropped_total", "counter", "Entries that the flight log could not take."
     ),
     "log_bytes": CounterMetric("log_bytes", "gauge", "Size of this flight's log."),
+    "log_written": CounterMetric("log_written_total", "counter", "Messages in the flight log."),
+    "log_dropped_pictures": CounterMetric(
+        "log_dropped_pictures_total", "counter", "Frames logged without their picture."
+    ),
+    "link_received": CounterMetric(
+        "link_received_total", "counter", "Messages of the autopilot that were heard."
+    ),
+    "link_sent": CounterMetric("link_sent_total", "counter", "Messages sent to the autopilot."),
+    "link_unsent": CounterMetric(
+        "link_unsent_total", "counter", "Messages that nobody could be reached with."
+    ),
+    "link_refused": CounterMetric(
+        "link_refused_total", "counter", "Frames with a wrong checksum or signature."
+    ),
     "disk_free_bytes": CounterMetric(
         "disk_free_bytes", "gauge", "Free space where the flight log is written."
     ),

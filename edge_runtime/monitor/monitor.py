@@ -39,7 +39,6 @@ from edge_runtime.monitor.live_state import LiveState
 from edge_runtime.monitor.metrics import metrics_text
 from edge_runtime.monitor.pictures import Pictures
 from edge_runtime.monitor.tally import (
-    CounterValue,
     Handover,
     SeenDetails,
     SeenFrame,
@@ -125,12 +124,13 @@ class Monitor:
             self._handover.details = SeenDetails(self._details, details)
         self._handover.fixes.append((fix, now_s))
 
-    def counters(self, values: Mapping[str, CounterValue]) -> None:
+    def counters(self, values: Mapping[str, object]) -> None:
         """The loop's figures, all of them each time; also a sign of life.
 
         Args:
-            values: Those that `monitor.metrics.COUNTERS` names, `telemetry_age_s`, others in small
-                letters and underscores; texts as `source_fault` are shown but are no metric.
+            values: Numbers by name: those of `monitor.metrics.COUNTERS`, `telemetry_age_s`, others
+                in small letters and underscores. Texts as `source_fault` are shown but are no
+                metric. A group, `{"link": {"sent": 3}}`, is told as `link_sent`.
         """
         now_s = self._now_s()
         self._handover.counters = (dict(values), now_s)

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.errors import MapError
+from edge_runtime.contract.map_imagery import MapImagery, open_map_imagery
 from edge_runtime.contract.region_map import PREVIEW_FILE, RegionMap
 from edge_runtime.monitor.details import PosteriorGrid
 from edge_runtime.monitor.tally import Tally
@@ -44,6 +46,7 @@ class Pictures:
         self._tally = tally
         self._map = region_map
         self._kept: dict[str, tuple[object, EncodedPicture | None]] = {}
+        self._imagery: MapImagery | None = None
         self._preview: Picture | None = None
         self._preview_read = False
 
@@ -109,12 +112,9 @@ class Pictures:
         return None if tile is None else _jpeg(tile, _TILE_PX)
 
     def _tile(self, match: TileMatch) -> Picture | None:
-        imagery = self._map.imagery
-        if imagery is not None:
-            centre = np.array([match.east_m, match.north_m])
-            view = imagery.view(centre, match.footprint_m, _TILE_PX)
-            if view is not None:
-                return np.asarray(view, np.uint8)
+        view = self._from_imagery(match)
+        if view is not None:
+            return view
         preview = self._preview_rgb()
         if preview is None or not self.shows_tiles_of(match.footprint_m):
             return None
@@ -129,6 +129,18 @@ class Pictures:
         return np.asarray(
             cv2.warpAffine(preview, from_tile, (_TILE_PX, _TILE_PX), flags=flags), np.uint8
         )
+
+    def _from_imagery(self, match: TileMatch) -> Picture | None:
+        """A tile from the map's imagery, by a reader of its own: the flight must not wait for us,
+        nor find its tiles pushed out of the shared one's memory."""
+        if self._map.imagery is None:
+            return None
+        try:
+            if self._imagery is None:
+                self._imagery = open_map_imagery(self._map.imagery.path)
+            return self._imagery.view((match.east_m, match.north_m), match.footprint_m, _TILE_PX)
+        except (MapError, ValueError):
+            return None
 
     def _whole_map(self) -> EncodedPicture | None:
         preview = self._preview_rgb()

@@ -7,9 +7,10 @@ lock. The monitor's own thread takes them and is alone in changing the tally.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,7 @@ class Handover:
     sample_at_s: float | None = None
     details: SeenDetails | None = None
     fixes: deque[tuple[Fix, float]] = field(default_factory=lambda: deque(maxlen=_FIXES_WAITING))
-    counters: tuple[Mapping[str, CounterValue], float] | None = None
+    counters: tuple[Mapping[str, object], float] | None = None
     """The loop's figures, and when it told them."""
     alive_at_s: float | None = None
 
@@ -107,7 +108,7 @@ class Tally:
             self._count(fix, at_s)
         given = self.handover.counters
         if given is not None:
-            self.counters = dict(islice(given[0].items(), _MOST_COUNTERS))
+            self.counters = dict(islice(_flat(given[0]), _MOST_COUNTERS))
             self._counters_at_s = given[1]
 
     @property
@@ -149,3 +150,14 @@ class Tally:
                 )
             )
             self.track_points += 1
+
+
+def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, CounterValue]]:
+    """Numbers and texts by name, those of a group behind the group's; the rest is left out."""
+    for name, value in values.items():
+        if isinstance(value, str):
+            yield f"{prefix}{name}", value
+        elif isinstance(value, Real):
+            yield f"{prefix}{name}", float(value)
+        elif isinstance(value, Mapping) and not prefix:
+            yield from _flat(value, f"{name}_")
