@@ -1,0 +1,404 @@
+"""Fixes to an autopilot over the shared MAVLink link: watched by default, fed when told to."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.fix import Fix, IntegrityState, Position, Velocity
+from edge_runtime.outputs import mavlink_messages as messages
+from edge_runtime.outputs.mavlink_origin import LocalOrigin, north_east_m
+from edge_runtime.outputs.mavlink_status import NOTICE, WARNING, StatusLine
+from edge_runtime.outputs.output import SentMessage
+from edge_runtime.outputs.publication import (
+    PublicationRule,
+    deviation_m,
+    reason_to_withhold,
+)
+from edge_runtime.outputs.utc_clock import UtcClock
+
+Feed = Literal["shadow", "px4", "ardupilot"]
+ArdupilotMessage = Literal["odometry", "gps_input", "position_reset"]
+
+_HEARTBEAT_S = 1.0
+_NAMED_VALUE_S = 1.0
+_ORIGIN_REQUEST_S = 2.0
+_RADIUS_NAME = "vis_r95"
+_DEVIATION_M = 60.0
+_ODOMETRY_DEVIATION_M = 25.0
+_SLOWEST_ODOMETRY_S = 0.25
+_INTERVALS_JUDGED = 20
+_SLOW_NOTICE_S = 60.0
+
+
+@dataclass(frozen=True)
+class MavlinkOutputConfig:
+    """What an autopilot hears of the fixes."""
+
+    feed: Feed = "shadow"
+    """shadow: heartbeat, status texts and a radius to plot, nothing that an estimator fuses.
+    px4 and ardupilot: positions too, which the autopilot flies by if its parameters say so
+    (`edge_runtime params`)."""
+    ardupilot_message: ArdupilotMessage = "odometry"
+    """How ArduPilot is fed: odometry (needs 4 fixes a second), gps_input (in place of a GPS;
+    only fixes with the filter's velocity), or position_reset (a command now and then, taken only
+    while the autopilot dead-reckons)."""
+    coasting: Literal["feed", "withhold"] = "feed"
+    """What becomes of positions that odometry alone carries."""
+    coasting_growth: float = 2.0
+    """While coasting, the stated deviation is this many times the filter's: it may be on the
+    wrong track altogether, which no deviation of the right one tells."""
+    largest_deviation_m: float | None = None
+    """Positions less certain than this standard deviation are kept back: 60 m unless given, and
+    25 m for ArduPilot's odometry, of which EKF3 (up to 4.6 at least) counts no position as less
+    certain than 10 m, whatever it is told."""
+    sensor_id: int = 1
+    """Of GLOBAL_POSITION_SENSOR: PX4's EKF2_AGP0_ID must be the same."""
+    gps_id: int = 0
+    """Of GPS_INPUT: the autopilot's GPS instance, from 0."""
+    origin: tuple[float, float, float] | None = None
+    """Latitude, longitude (degrees) and altitude above sea level (m) to give to an ArduPilot
+    that has no origin of its own yet; its own is used wherever it has one."""
+    odometry_velocity: bool = False
+    """Send the filter's velocity in ODOMETRY as well (EK3_SRCn_VELXY 6)."""
+    position_reset_s: float = 30.0
+    """With position_reset: seconds between two commands on one track; a new track is told at
+    once."""
+    status_interval_s: float = 2.0
+    """Shortest time between two status texts."""
+
+    def __post_init__(self) -> None:
+        if not 1.0 <= self.coasting_growth < math.inf:
+            raise ConfigError("outputs.mavlink.coasting_growth must be 1 or more")
+        if self.largest_deviation_m is not None and not self.largest_deviation_m > 0.0:
+            raise ConfigError("outputs.mavlink.largest_deviation_m must be above 0")
+        if not 1 <= self.sensor_id <= 255 or not 0 <= self.gps_id <= 255:
+            raise ConfigError("outputs.mavlink: sensor_id is 1 to 255, gps_id 0 to 255")
+        if not (self.position_reset_s > 0.0 and self.status_interval_s >= 0.0):
+            raise ConfigError("outputs.mavlink: intervals must be above 0 s")
+        if self.origin is not None and not (
+            abs(self.origin[0]) <= 90.0
+            and abs(self.origin[1]) <= 180.0
+            and abs(self.origin[2]) <= 10_000.0
+        ):
+            raise ConfigError(
+                "outputs.mavlink.origin is latitude and longitude in degrees, altitude in m"
+            )
+
+    @property
+    def feeds_odometry(self) -> bool:
+        """Whether ODOMETRY is what the autopilot is fed by."""
+        return self.feed == "ardupilot" and self.ardupilot_message == "odometry"
+
+    @property
+    def deviation_limit_m(self) -> float:
+        """Beyond this standard deviation no position is fed."""
+        if self.largest_deviation_m is not None:
+            return self.largest_deviation_m
+        return _ODOMETRY_DEVIATION_M if self.feeds_odometry else _DEVIATION_M
+
+
+class AutopilotLink(Protocol):
+    """What this output needs of the shared link (`edge_runtime.mavlink.link`)."""
+
+    @property
+    def dialect(self) -> Any:
+        """pymavlink's message classes."""
+        ...
+
+    @property
+    def target(self) -> tuple[int, int] | None:
+        """System and component of the autopilot; None until it is heard."""
+        ...
+
+    @property
+    def counters(self) -> Any:
+        """Counts, `autopilot_restarts` among them."""
+        ...
+
+    def listen(self, handler: Callable[[Any, float], None]) -> None:
+        """Hear every message of the autopilot's system."""
+        ...
+
+    def send(self, message: Any) -> bytes:
+        """Send; the bytes as they left, empty if nobody can be reached."""
+        ...
+
+    def autopilot_time_us(self, monotonic_s: float) -> int | None:
+        """The autopilot's clock at a moment; None if it is not known."""
+        ...
+
+
+class MavlinkOutput:
+    """Tells an autopilot what its feed allows, and counts what was kept back and why.
+
+    Nothing is fed before the autopilot and its clock are known, and no exposure twice.
+    """
+
+    name = "mavlink"
+
+    def __init__(
+        self,
+        config: MavlinkOutputConfig,
+        link: AutopilotLink,
+        longest_age_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+        utc: UtcClock | None = None,
+    ) -> None:
+        self._config = config
+        self._link = link
+        self._dialect = link.dialect
+        self._now_s = clock
+        self._utc = UtcClock() if utc is None else utc
+        self._rule = PublicationRule(
+            longest_age_s=longest_age_s,
+            coasting=config.coasting == "feed",
+            largest_deviation_m=config.deviation_limit_m,
+        )
+        self._origin = LocalOrigin()
+        self._restarts = link.counters.autopilot_restarts
+        self._status = StatusLine(config.status_interval_s)
+        self._status.say(NOTICE, _opening_text(config))
+        self._state: IntegrityState | None = None
+        self._radius95_m: float | None = None
+        self._heartbeat_s = self._named_value_s = self._request_s = -math.inf
+        self._fed_exposure_s = -math.inf
+        self._fed_exposure_us = -1
+        self._reset_told: tuple[int, float] | None = None
+        self._intervals_s: deque[float] = deque(maxlen=_INTERVALS_JUDGED)
+        self._slow_notice_s = -math.inf
+        self.withheld: Counter[str] = Counter()
+        """Fixes that were not fed, by the reason."""
+        self.answers: Counter[int] = Counter()
+        """The autopilot's MAV_RESULTs to position resets."""
+        link.listen(self._hear)
+
+    def publish(self, fix: Fix) -> list[SentMessage]:
+        """Feed a fix, or say that it was lost, as far as the feed allows."""
+        now_s = self._now_s()
+        self._state = fix.state
+        self._status.see(fix)
+        shown = reason_to_withhold(fix, now_s, PublicationRule(self._rule.longest_age_s)) == ""
+        self._radius95_m = fix.position.radius95_m if shown and fix.position else None
+        sent = [] if self._config.feed == "shadow" else self._feed(fix, now_s)
+        return sent + self._tell_status(now_s)
+
+    def tick(self, now_s: float) -> list[SentMessage]:
+        """Heartbeat, status text and radius when they are due; the origin until it is known."""
+        sent: list[SentMessage] = []
+        if now_s - self._heartbeat_s >= _HEARTBEAT_S:
+            self._heartbeat_s = now_s
+            sent += self._send(messages.heartbeat(self._dialect, self._state), now_s)
+        sent += self._tell_status(now_s)
+        radius95_m = self._radius95_m
+        if radius95_m is not None and now_s - self._named_value_s >= _NAMED_VALUE_S:
+            self._named_value_s = now_s
+            self._radius95_m = None
+            boot_us = self._link.autopilot_time_us(now_s) or 0
+            sent += self._send(
+                messages.named_value(
+                    self._dialect, _RADIUS_NAME, min(radius95_m, 1e9), boot_us // 1000
+                ),
+                now_s,
+            )
+        return sent + self._settle_origin(now_s)
+
+    def close(self) -> None:
+        """Nothing to release: the link belongs to whoever opened it."""
+
+    def _feed(self, fix: Fix, now_s: float) -> list[SentMessage]:
+        self._notice_restart()
+        target = self._link.target
+        exposed_us = self._link.autopilot_time_us(fix.time_s)
+        sent_us = self._link.autopilot_time_us(now_s)
+        if target is None or exposed_us is None or sent_us is None:
+            return self._keep_back("autopilot or its clock unknown")
+        if fix.time_s <= self._fed_exposure_s or exposed_us <= self._fed_exposure_us:
+            return self._keep_back("not newer than the last")
+        reason = reason_to_withhold(fix, now_s, self._rule)
+        if reason:
+            return self._keep_back(reason) + self._tell_loss(fix, exposed_us, now_s, reason)
+        position = fix.position
+        if position is None:  # a reason to withhold, told above
+            return []
+        deviation = deviation_m(position)
+        if fix.state is IntegrityState.COASTING:
+            deviation *= self._config.coasting_growth
+        if self._config.feed == "px4":
+            message = messages.global_position_sensor(
+                self._dialect,
+                position,
+                target=target,
+                sensor_id=self._config.sensor_id,
+                sent_us=sent_us,
+                processing_us=sent_us - exposed_us,
+                deviation_m=deviation,
+            )
+        else:
+            message = self._for_ardupilot(fix, position, deviation, exposed_us, sent_us, target)
+        return [] if message is None else self._send_fed(message, fix, exposed_us, now_s)
+
+    def _for_ardupilot(
+        self,
+        fix: Fix,
+        position: Position,
+        deviation: float,
+        exposed_us: int,
+        sent_us: int,
+        target: tuple[int, int],
+    ) -> Any | None:
+        """The message that ArduPilot is fed by; None, counted, where it would not be true."""
+        velocity = _known(fix.velocity)
+        kind = self._config.ardupilot_message
+        if kind == "odometry":
+            origin_deg = self._origin.place_deg
+            if origin_deg is None:
+                self._keep_back("autopilot's origin unknown")
+                return None
+            return messages.odometry(
+                self._dialect,
+                position,
+                north_east_m(origin_deg, position),
+                velocity if self._config.odometry_velocity else None,
+                exposed_us=exposed_us,
+                deviation_m=deviation,
+                reset_counter=fix.reset_counter,
+                quality=messages.quality_percent(position, fix.state),
+            )
+        if kind == "gps_input":
+            utc_s = self._utc.utc_s(fix.time_s)
+            if velocity is None or utc_s is None:
+                self._keep_back("no velocity" if velocity is None else "no UTC")
+                return None
+            return messages.gps_input(
+                self._dialect,
+                position,
+                velocity,
+                exposed_us=exposed_us,
+                utc_s=utc_s,
+                gps_id=self._config.gps_id,
+                deviation_m=deviation,
+            )
+        if fix.state is not IntegrityState.TRACKING or not self._is_reset_due(fix):
+            self._keep_back("no reset due")
+            return None
+        return messages.external_position_estimate(
+            self._dialect,
+            position,
+            target=target,
+            sent_us=sent_us,
+            processing_us=sent_us - exposed_us,
+            deviation_m=deviation,
+        )
+
+    def _is_reset_due(self, fix: Fix) -> bool:
+        if self._reset_told is None:
+            return True
+        counter, told_s = self._reset_told
+        return counter != fix.reset_counter or fix.time_s - told_s >= self._config.position_reset_s
+
+    def _tell_loss(self, fix: Fix, exposed_us: int, now_s: float, reason: str) -> list[SentMessage]:
+        """Failed odometry for a new frame without a position; PX4 and GPS_INPUT hear silence."""
+        if not self._config.feeds_odometry or reason in ("stale", "stamped in the future"):
+            return []
+        message = messages.failed_odometry(
+            self._dialect, exposed_us=exposed_us, reset_counter=fix.reset_counter
+        )
+        return self._send_fed(message, fix, exposed_us, now_s)
+
+    def _send_fed(self, message: Any, fix: Fix, exposed_us: int, now_s: float) -> list[SentMessage]:
+        if message.get_type() == "ODOMETRY":
+            self._watch_rate(fix.time_s, now_s)
+        self._fed_exposure_s, self._fed_exposure_us = fix.time_s, exposed_us
+        sent = self._send(message, now_s)
+        if sent and message.get_type() == "COMMAND_INT":
+            self._reset_told = (fix.reset_counter, fix.time_s)
+        return sent
+
+    def _notice_restart(self) -> None:
+        """After a restart the autopilot's clock and origin begin anew."""
+        restarts = self._link.counters.autopilot_restarts
+        if restarts != self._restarts:
+            self._restarts = restarts
+            self._origin.forget()
+            self._fed_exposure_us = -1
+            self._reset_told = None
+
+    def _watch_rate(self, exposed_s: float, now_s: float) -> None:
+        """Warn where frames are too few for ArduPilot, which calls 0.3 s of silence unhealthy."""
+        self._intervals_s.append(exposed_s - self._fed_exposure_s)
+        intervals = sorted(self._intervals_s)
+        if len(intervals) < _INTERVALS_JUDGED or intervals[len(intervals) // 2] <= (
+            _SLOWEST_ODOMETRY_S
+        ):
+            return
+        if now_s - self._slow_notice_s >= _SLOW_NOTICE_S:
+            self._slow_notice_s = now_s
+            self._status.say(WARNING, "Vision below the 4 Hz that odometry needs")
+
+    def _settle_origin(self, now_s: float) -> list[SentMessage]:
+        """Ask for the autopilot's origin; give it one if it has none and the user named one."""
+        config, target = self._config, self._link.target
+        if not config.feeds_odometry:
+            return []
+        self._notice_restart()
+        if target is None or self._origin.place_deg is not None:
+            return []
+        if now_s - self._request_s < _ORIGIN_REQUEST_S:
+            return []
+        was_asked = self._request_s > -math.inf
+        self._request_s = now_s
+        sent = self._send(messages.request_global_origin(self._dialect, target), now_s)
+        if was_asked and config.origin is not None:
+            sent += self._send(
+                messages.set_global_origin(self._dialect, target[0], config.origin), now_s
+            )
+        if was_asked and config.origin is None:
+            self._status.say(WARNING, "Vision waits: the autopilot has no origin")
+        return sent
+
+    def _hear(self, message: Any, received_s: float) -> None:
+        target = self._link.target
+        if target is None or message.get_srcComponent() != target[1]:
+            return
+        self._origin.take(message)
+        if (
+            message.get_type() == "COMMAND_ACK"
+            and message.command == self._dialect.MAV_CMD_EXTERNAL_POSITION_ESTIMATE
+        ):
+            self.answers[message.result] += 1
+
+    def _tell_status(self, now_s: float) -> list[SentMessage]:
+        line = self._status.due(now_s)
+        if line is None:
+            return []
+        return self._send(messages.status_text(self._dialect, *line), now_s)
+
+    def _keep_back(self, reason: str) -> list[SentMessage]:
+        self.withheld[reason] += 1
+        return []
+
+    def _send(self, message: Any, now_s: float) -> list[SentMessage]:
+        payload = self._link.send(message)
+        return [SentMessage(self.name, message.get_type(), payload, now_s)] if payload else []
+
+
+def _known(velocity: Velocity | None) -> Velocity | None:
+    """The velocity if it is one: finite throughout."""
+    if velocity is None:
+        return None
+    values = (velocity.east_m_s, velocity.north_m_s, velocity.standard_deviation_m_s)
+    return velocity if all(math.isfinite(value) for value in values) else None
+
+
+def _opening_text(config: MavlinkOutputConfig) -> str:
+    if config.feed == "shadow":
+        return "Vision in shadow mode: feeds nothing"
+    if config.feed == "px4":
+        return "Vision feeds PX4: GLOBAL_POSITION_SENSOR"
+    return f"Vision feeds ArduPilot: {config.ardupilot_message}"
