@@ -17,7 +17,7 @@ from edge_runtime.sources.capture import (
     CaptureLostError,
 )
 from edge_runtime.sources.exposure_clock import ExposureClock
-from edge_runtime.sources.pipeline import SINK_NAME
+from edge_runtime.sources.pipeline import RTSP_NAME, SINK_NAME
 from edge_runtime.sources.uri import without_password
 
 _STATE_CHANGE_NS = 5_000_000_000
@@ -72,6 +72,7 @@ class GstreamerCapture:
         self._gst = gst
         self._clock = clock
         self._pipeline, self._sink = _parsed(gst, text)
+        self._take_first_video_alone()
         self._system_clock = gst.SystemClock.obtain()
         self._pipeline.use_clock(self._system_clock)
         self._bus = self._pipeline.get_bus()
@@ -103,6 +104,20 @@ class GstreamerCapture:
         self._pipeline.set_state(self._gst.State.NULL)
         self._pipeline.get_state(_STATE_CHANGE_NS)
         self._bus.set_flushing(True)
+
+    def _take_first_video_alone(self) -> None:
+        """Keep an RTSP camera's sound away: to keep in step with it would shift the pictures."""
+        camera = self._pipeline.get_by_name(RTSP_NAME)
+        if camera is None or camera.get_factory().get_name() != "rtspsrc":
+            return
+        taken: list[int] = []
+
+        def is_wanted(_camera: Any, number: int, caps: Any) -> bool:
+            if caps.get_structure(0).get_string("media") == "video" and not taken:
+                taken.append(number)
+            return number in taken
+
+        camera.connect("select-stream", is_wanted)
 
     def _remember_arrival(self, pad: Any, info: Any) -> Any:
         """Note when a buffer came, and as which: the appsink drops without counting."""

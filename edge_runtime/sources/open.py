@@ -120,8 +120,9 @@ def _pipeline(gst: Any, source: SourceUri, config: SourceConfig) -> Capture:
         sends_jpeg = camera_sends_jpeg(gst, source.target)
         config = replace(config, v4l2_format="mjpeg" if sends_jpeg else "raw")
     text = pipeline_text(source, config, ElementRegistry(gst))
-    # Argus stamps from a zero of its own; every other live element from the pipeline's clock.
-    is_monotonic = source.scheme != "csi"
+    # Argus stamps from a zero of its own, MPEG-TS with when to show a frame; every other live
+    # element with the pipeline's clock when it came.
+    is_monotonic = source.scheme not in ("csi", "udp")
     clock = ExposureClock(is_monotonic=is_monotonic, delay_s=config.delay_s)
     return GstreamerCapture(gst, text, clock)
 

@@ -11,6 +11,7 @@ from edge_runtime.sources.config import SourceConfig
 from edge_runtime.sources.uri import SourceUri, parse_source_uri
 
 SINK_NAME = "frames"
+RTSP_NAME = "camera"
 _SINK = f"appsink name={SINK_NAME} drop=true max-buffers=1 sync=false"
 _CSI_DEFAULT = (1280, 720, 30.0)
 _SHORTEST_EXPOSURE_NS = 13_000
@@ -89,12 +90,12 @@ def _csi(source: SourceUri, config: SourceConfig, elements: Container[str]) -> s
 def _rtsp(source: SourceUri, config: SourceConfig, elements: Container[str]) -> str:
     stall_us = round(config.stall_s * 1e6)
     receive = (
-        f"rtspsrc location={_quoted(source.target)} protocols={config.rtsp_transport} "
+        f"rtspsrc name={RTSP_NAME} location={_quoted(source.target)} protocols={config.rtsp_transport} "
         f"latency={round(config.jitter_s * 1e3)} drop-on-latency=true "
         f"timeout={stall_us} tcp-timeout={stall_us}"
     )
     if config.codec == "auto":
-        # The filter keeps a camera's sound from being taken for its picture.
+        # The filter keeps sound from being taken for the picture where this text runs elsewhere.
         video = "application/x-rtp,media=video ! decodebin"
         return _joined(receive, video, _to_rgb(config, elements, nvidia=True))
     return _joined(receive, *_decoded(config.codec, config, elements))
