@@ -34,16 +34,17 @@ class FlightClock:
     """
 
     def __init__(self, anchors: Sequence[ClockAnchor]) -> None:
-        self._last = anchors[-1] if anchors else None
+        self.anchor = anchors[-1] if anchors else None
+        """The last setting of the clock; None for a recording."""
         self.moved_s = anchors[-1].difference_s - anchors[0].difference_s if anchors else 0.0
         """How far the machine's clock was moved during the flight."""
 
     def utc(self, time_s: float) -> datetime | None:
         """A moment of the flight in UTC; None where nothing tells."""
-        if self._last is None:
+        if self.anchor is None:
             return None
         try:
-            return _EPOCH + timedelta(seconds=time_s + self._last.difference_s)
+            return _EPOCH + timedelta(seconds=time_s + self.anchor.difference_s)
         except (OverflowError, ValueError):
             return None
 

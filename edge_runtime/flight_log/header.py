@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime import __version__
+from edge_runtime.engines.tensorrt_config import TensorRtConfig
 from edge_runtime.flight_log.plain_values import from_plain, to_plain
 from edge_runtime.localize.config import LocaliserConfig
 
@@ -47,6 +48,7 @@ class FlightHeader:
     saved_state: str | None = None
     """The localiser's state that the flight began with, as its file's text; None: it began anew."""
     unsafe_engine: bool = False
+    tensorrt: TensorRtConfig = field(default_factory=TensorRtConfig)
     config: Mapping[str, Any] = field(default_factory=dict)
     """Every setting of the flight, for people."""
     versions: Mapping[str, str] = field(default_factory=software_versions)

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from edge_runtime.contract.errors import SourceError
 from edge_runtime.contract.fix import Fix
 from edge_runtime.flight_log import channels
+from edge_runtime.flight_log.clock import ClockAnchor
 from edge_runtime.flight_log.compressed_image import encode_compressed_image
 from edge_runtime.flight_log.config import FlightLogConfig
 from edge_runtime.flight_log.header import FlightHeader, header_as_plain
@@ -61,12 +62,25 @@ class FlightRecorder:
     Args:
         folder: The flight's directory, which exists; files log-0001.mcap, ... are written there.
         header: What flies.
+        replayed: Whether a flight is flown again: its times are then its own.
+        clock: The clock of a flight that is flown again, where it had one.
     """
 
-    def __init__(self, folder: Path, config: FlightLogConfig, header: FlightHeader) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: FlightLogConfig,
+        header: FlightHeader,
+        *,
+        replayed: bool = False,
+        clock: ClockAnchor | None = None,
+    ) -> None:
         self._config = config
-        self._is_live = header.is_live
-        self._unix_minus_clock_s = time.time() - time.monotonic() if header.is_live else 0.0
+        self._is_live = header.is_live and not replayed
+        if self._is_live:
+            clock = ClockAnchor(time.monotonic(), time.time())
+        self._clock = clock
+        self._unix_minus_clock_s = 0.0 if clock is None else clock.difference_s
         self._queue = PendingQueue(_MOST_ENTRIES, _MOST_BYTES)
         self._last_time_s = 0.0
         self._files = RotatingLog(
@@ -78,7 +92,7 @@ class FlightRecorder:
         self._sequence = 0
         self._last_picture_s = float("-inf")
         self._codes_again: bool | None = None
-        self._next_clock_s = 0.0
+        self._next_clock_s = time.monotonic() + _CLOCK_S
         self._thread = threading.Thread(target=self._work, name="flight-log", daemon=True)
         self._thread.start()
 
@@ -122,11 +136,11 @@ class FlightRecorder:
         at_s = self._now_s() if time_s is None else time_s
         picture: Any = None
         status = "none"
-        if self._keeps_picture(at_s) and frame.image is not None:
+        if frame.image is None and frame.encoded is None:
+            status = "undecodable"
+        elif self._keeps_picture(at_s):
             picture = frame.image if frame.encoded is None else frame.encoded
             status = "coded by the log" if frame.encoded is None else channels.AS_FLOWN
-        elif frame.image is None:
-            status = "undecodable"
 
         def write() -> None:
             kept = status
@@ -206,6 +220,8 @@ class FlightRecorder:
     def _work(self) -> None:
         try:
             self._files.start()
+            if self._clock is not None:
+                self._write_clock(self._clock)
             while not self._queue.is_finished:
                 entry = self._queue.get(_TICK_S)
                 if entry is not None:
@@ -220,8 +236,7 @@ class FlightRecorder:
         now_s = time.monotonic()
         if self._is_live and now_s >= self._next_clock_s:
             self._next_clock_s = now_s + _CLOCK_S
-            anchor = {"monotonic_s": now_s, "unix_s": time.time()}
-            self._add(channels.CLOCK, now_s, channels.values_content(anchor))
+            self._write_clock(ClockAnchor(now_s, time.time()))
         with self._counting:
             dropped, announced = self._dropped, self._announced_drops
             self._announced_drops = dropped
@@ -247,6 +262,9 @@ class FlightRecorder:
     def _write_event(self, text: str, level: str, at_s: float) -> None:
         content = channels.event_content(text, level, self._time_ns(at_s))
         self._add(channels.EVENT, at_s, content)
+
+    def _write_clock(self, anchor: ClockAnchor) -> None:
+        self._add(channels.CLOCK, anchor.monotonic_s, channels.values_content(asdict(anchor)))
 
     def _coded(self, image: Any) -> bytes:
         return encode_jpeg(image, self._config.jpeg_quality)
