@@ -24,6 +24,11 @@ class FrameCutter:
         self.refused = 0
         """Frames that are whole, but fail their checksum or signature or cannot be decoded."""
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that may be the start of a frame."""
+        return len(self._buffer)
+
     def take(self, data: bytes) -> list[Any]:
         """Messages that are whole with these bytes, in order."""
         self._buffer += data

@@ -261,7 +261,7 @@ class MavlinkLink:
             for sender, data in pieces:
                 back_off_s = _POLL_S
                 messages = self._cutter_of(sender).take(data)
-                if messages:
+                if any(not _is_unknown(message) for message in messages):
                     connection.trust(sender)
                 for message in messages:
                     self._dispatch(message, received_s)
@@ -309,7 +309,7 @@ class MavlinkLink:
     def _dispatch(self, message: Any, received_s: float) -> None:
         kind = message.get_type()
         system, component = message.get_srcSystem(), message.get_srcComponent()
-        if kind.startswith("UNKNOWN"):
+        if _is_unknown(message):
             self._count("unknown")
             return
         if (system, component) == (self.config.system_id, self.config.component_id):
@@ -387,7 +387,7 @@ class MavlinkLink:
             self.send(self.heartbeat())
         if self._target is None or not self.config.timesync:
             return
-        wait_s = _TIMESYNC_S if self._timesync.is_synced else _FAST_TIMESYNC_S
+        wait_s = _TIMESYNC_S if self._timesync.is_settled else _FAST_TIMESYNC_S
         if now_s - self._last_request_s >= wait_s:
             self._last_request_s = now_s
             sent_ns = time.monotonic_ns()
@@ -411,6 +411,11 @@ class MavlinkLink:
     def _count(self, name: str) -> None:
         with self._count_lock:
             self._counts[name] += 1
+
+
+def _is_unknown(message: Any) -> bool:
+    """Whether the codec does not know the message: neither checksum nor signature was checked."""
+    return str(message.get_type()).startswith("UNKNOWN")
 
 
 def open_link(config: MavlinkConfig) -> MavlinkLink:

@@ -9,6 +9,7 @@ import numpy as np
 
 _WINDOW = 64
 _FEWEST = 4
+_SETTLED = 16
 _LONGEST_ROUND_TRIP_NS = 1_000_000_000
 _JUMP_MARGIN_NS = 3_000_000
 _JUMP_SAMPLES = 3
@@ -48,6 +49,11 @@ class TimesyncFilter:
         return self._line is not None
 
     @property
+    def is_settled(self) -> bool:
+        """Whether there are enough exchanges to choose the short ones among them."""
+        return len(self._exchanges) >= _SETTLED
+
+    @property
     def drift(self) -> float:
         """Seconds that the autopilot's clock gains in a second."""
         return 0.0 if self._line is None else self._line[2]
@@ -63,7 +69,6 @@ class TimesyncFilter:
         newest = self._newest_remote_ns
         if newest is not None and remote_ns < newest - _LONGEST_ROUND_TRIP_NS:
             self.reset()
-        self._newest_remote_ns = remote_ns
         if self._contradicts(exchange):
             self._suspects.append(exchange)
             self.outliers += 1
@@ -75,6 +80,7 @@ class TimesyncFilter:
         else:
             self._suspects = []
             self._exchanges.append(exchange)
+        self._newest_remote_ns = remote_ns
         self._fit()
 
     def reset(self) -> None:

@@ -190,9 +190,9 @@ def test_a_listener_that_fails_does_not_stop_the_others(
 def test_garbage_between_messages_is_counted_and_swallows_none(link: MavlinkLink) -> None:
     heard: list[float] = []
     link.listen(
-        lambda message, at_s: heard.append(message.yaw)
-        if message.get_type() == "ATTITUDE"
-        else None
+        lambda message, at_s: (
+            heard.append(message.yaw) if message.get_type() == "ATTITUDE" else None
+        )
     )
     with autopilot_on_udp(port_of(link)) as autopilot:
         assert wait_until(lambda: link.target)
