@@ -13,6 +13,9 @@ from edge_runtime.contract.errors import ConfigError
 class SourceConfig:
     """How a live source of frames is opened, watched and, if recorded, played."""
 
+    uri: str | None = None
+    """Camera or stream: v4l2:///dev/video0, csi://0, rtsp://HOST/PATH, rtp://:PORT, gst://PIPELINE;
+    file:///VIDEO and dir:///FOLDER play a recording as if it were live."""
     backend: Literal["auto", "gstreamer", "opencv"] = "auto"
     """What captures; auto takes GStreamer where its Python bindings are, else OpenCV."""
     width: int | None = None
