@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import select
 import socket
 import time
@@ -56,7 +55,8 @@ class UdpLine:
     """A datagram for each call, to one host or a broadcast address."""
 
     def __init__(self, host: str, port: int) -> None:
-        family, _, _, _, self._name = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        family, _, _, _, name = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        self._name: Any = name
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         with suppress(OSError):
@@ -147,10 +147,12 @@ class SerialLine:
         if line is None:
             return False
         try:
+            # pyserial spins on a full buffer even if told not to wait.
+            if not select.select([], [line], [], 0.0)[1]:
+                return False
             return int(line.write(data) or 0) == len(data)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK):
-                self.close()
+        except (OSError, ValueError):  # unplugged, or closed under select
+            self.close()
             return False
 
     def close(self) -> None:
