@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "edge_runtime",
             "Localise a drone by its camera and a region map.",
             {name: _subcommand(name) for name in names},
-            _with_southern_prior(given),
+            _spelled_for_parser(given),
         )
     except ImportError as error:
         reason = " ".join(str(error).split())
@@ -59,15 +59,20 @@ def _subcommand(name: str) -> Subcommand:
     return subcommand
 
 
-def _with_southern_prior(given: list[str]) -> list[str]:
-    """Join `--prior -33.9,18.4,100`, whose value argparse would take for another option."""
-    joined: list[str] = []
+def _spelled_for_parser(given: list[str]) -> list[str]:
+    """Join `--prior -33.9,18.4,100`, whose value argparse would take for another option.
+
+    And `--source URI` is the URI of the group of settings of that name.
+    """
+    spelled: list[str] = []
     for argument in given:
-        if joined and joined[-1] == "--prior":
-            joined[-1] = f"--prior={argument}"
+        if spelled and spelled[-1] == "--prior":
+            spelled[-1] = f"--prior={argument}"
+        elif given[0] == "run" and argument.partition("=")[0] == "--source":
+            spelled.append(argument.replace("--source", "--source.uri", 1))
         else:
-            joined.append(argument)
-    return joined
+            spelled.append(argument)
+    return spelled
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import yaml
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.localize.camera import PinholeCamera
+from edge_runtime.mounting import Mounting
 from edge_runtime.sources.frame import Frame
 from edge_runtime.telemetry.log import TelemetryLog, TelemetrySample
 from edge_runtime.telemetry.open import open_telemetry
@@ -129,3 +130,31 @@ def read_camera_file(path: Path) -> PinholeCamera:
         raise ConfigError(
             f"{path} needs image_width, image_height and focal_px: {' '.join(str(error).split())}"
         ) from error
+
+
+@dataclass(frozen=True)
+class LiveCamera:
+    """The camera of a live flight: how it is mounted, and its lens."""
+
+    mounting: Mounting
+    focal_px_per_width: float
+
+    def camera_for(self, width: int, height: int) -> PinholeCamera:
+        """The camera that takes pictures of this size."""
+        return PinholeCamera(width, height, self.focal_px_per_width * width)
+
+
+def open_live_camera(config: CameraConfig) -> LiveCamera:
+    """The camera that the settings describe.
+
+    Raises:
+        ConfigError: If they do not tell the lens.
+    """
+    if config.focal_length_35mm is None:
+        raise ConfigError("the lens is unknown: give camera.focal_length_35mm")
+    lens = PinholeCamera.from_equivalent_focal_length(1, 1, config.focal_length_35mm)
+    pitch_deg = -90.0 if config.pitch_deg is None else config.pitch_deg
+    mounting = Mounting(
+        heading_deg=config.heading_offset_deg, pitch_deg=pitch_deg + config.pitch_offset_deg
+    )
+    return LiveCamera(mounting, lens.focal_px)

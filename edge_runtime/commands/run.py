@@ -81,9 +81,13 @@ def parsed_prior(text: str | None) -> tuple[float, float, float] | None:
 
 def _fill_in_sample(values: dict[str, Any]) -> None:
     """Fly the sample, but for what else is asked for."""
-    is_other_flight = values["frames"] is not None or values["source"] is not None
+    left_out = set()
+    if values["frames"] is not None or values["source"].uri is not None:
+        left_out |= {"frames", "truth"}
+    if values["mavlink"].connection is not None:
+        left_out.add("telemetry")
     for name, path in SAMPLE_OPTIONS.items():
-        if values[name] is None and not (is_other_flight and name in ("frames", "truth")):
+        if values[name] is None and name not in left_out:
             values[name] = path
     if values["output"] is None:
         values["output"] = SAMPLE_OUTPUT

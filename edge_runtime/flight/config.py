@@ -10,7 +10,13 @@ import numpy as np
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.engines.tensorrt_config import TensorRtConfig
 from edge_runtime.flight_camera import CameraConfig
+from edge_runtime.flight_log.config import FlightLogConfig
 from edge_runtime.localize.config import LocaliserConfig
+from edge_runtime.mavlink.link import MavlinkConfig
+from edge_runtime.monitor.config import MonitorConfig
+from edge_runtime.outputs.open import OutputsConfig
+from edge_runtime.sources.config import SourceConfig
+from edge_runtime.telemetry.mavlink_telemetry import MavlinkTelemetryConfig
 
 
 @dataclass(frozen=True)
@@ -25,12 +31,12 @@ class FlightConfig:
     """Flight directory to write, NAME.flight."""
     frames: Path | None = None
     """Recording to fly: a folder of pictures, or a video file. Every frame is flown."""
-    source: str | None = None
-    """Live camera instead: v4l2:///dev/video0, csi://0, rtsp://HOST/PATH, gst://PIPELINE, ...; the
-    newest frame is flown, older ones are dropped."""
     telemetry: Path | None = None
-    """CSV with one row a frame or on a clock of its own, or the camera's DJI SRT file. A live
-    flight has mavlink.connection instead."""
+    """CSV with one row a frame or on a clock of its own, or the camera's DJI SRT file; a live
+    flight has its autopilot's instead."""
+    state: Path | None = None
+    """File that keeps what a live flight knows, so that a restart finds its place again at once;
+    localiser.state beside the flights if left out."""
     prior: tuple[float, float, float] | None = None
     """Latitude, longitude and a radius in metres that holds the drone at the start."""
     truth: Path | None = None
@@ -51,12 +57,18 @@ class FlightConfig:
     """Fly even if the engine computes other descriptors than the encoder; every fix says so."""
     threads: int = 0
     """Processor threads of the engine; 0 leaves it to the engine."""
+    source: SourceConfig = field(default_factory=SourceConfig)
+    mavlink: MavlinkConfig = field(default_factory=MavlinkConfig)
+    autopilot: MavlinkTelemetryConfig = field(default_factory=MavlinkTelemetryConfig)
+    outputs: OutputsConfig = field(default_factory=OutputsConfig)
+    log: FlightLogConfig = field(default_factory=FlightLogConfig)
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
     tensorrt: TensorRtConfig = field(default_factory=TensorRtConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
     localiser: LocaliserConfig = field(default_factory=LocaliserConfig)
 
     def __post_init__(self) -> None:
-        if (self.frames is None) == (self.source is None):
+        if (self.frames is None) == (self.source.uri is None):
             raise ConfigError(
                 "give either frames (a recording: folder or video) or source (a live camera: "
                 "v4l2:///dev/video0, rtsp://..., csi://0)"

@@ -8,11 +8,14 @@ from dataclasses import asdict, dataclass
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.flight.config import FlightConfig
-from edge_runtime.flight.moments import Moment, recorded_moments
-from edge_runtime.flight_camera import open_flight_camera
+from edge_runtime.flight.moments import Moment, live_moments, recorded_moments, sampler_of
+from edge_runtime.flight_camera import open_flight_camera, open_live_camera
 from edge_runtime.localize.camera import PinholeCamera
+from edge_runtime.mavlink.link import MavlinkLink
 from edge_runtime.sources.frame import LiveSource
-from edge_runtime.sources.open import open_source
+from edge_runtime.sources.open import open_live_source, open_source
+from edge_runtime.telemetry.live import LiveTelemetry
+from edge_runtime.telemetry.mavlink_telemetry import MavlinkTelemetry
 
 
 @dataclass(frozen=True)
@@ -24,31 +27,68 @@ class FlightFeed:
     """The camera that takes pictures of a width and height."""
     length: int | None = None
     """How many moments there are to come, where that is known."""
-    live: LiveSource | None = None
+    source: LiveSource | None = None
     """The camera of a live flight."""
+    telemetry: LiveTelemetry | None = None
+    """The autopilot's telemetry, in a live flight."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether times are `time.monotonic()` and the newest frame wins."""
+        return self.source is not None
 
     @property
     def counts(self) -> dict[str, int]:
         """What became of a live source's frames; empty for a recording."""
-        return {} if self.live is None else asdict(self.live.counters)
+        return {} if self.source is None else asdict(self.source.counters)
 
     @property
     def fault(self) -> str:
         """Why no frames come at present; empty while they do."""
-        return "" if self.live is None else self.live.fault
+        return "" if self.source is None else self.source.fault
 
 
-def open_feed(config: FlightConfig, closing: ExitStack) -> FlightFeed:
+def open_feed(
+    config: FlightConfig,
+    link: MavlinkLink | None,
+    closing: ExitStack,
+    shortest_interval_s: Callable[[], float] = lambda: 0.0,
+) -> FlightFeed:
     """Open the recording or the camera that the configuration names.
 
     Args:
+        link: The line to the autopilot, whose telemetry a live flight uses.
         closing: Closes what was opened.
+        shortest_interval_s: Least time between two frames of a live flight.
 
     Raises:
         DmnilError: If it cannot be opened.
     """
     if config.frames is not None and config.telemetry is not None:
         camera = open_flight_camera(config.telemetry, config.camera, config.telemetry_offset_s)
-        source = open_source(config.frames, config.every_s)
-        return FlightFeed(recorded_moments(source, camera), camera.camera_for, len(source))
-    raise ConfigError("live sources are not there yet")
+        recording = open_source(config.frames, config.every_s)
+        return FlightFeed(recorded_moments(recording, camera), camera.camera_for, len(recording))
+    if config.source.uri is None:
+        raise ConfigError("give frames or source.uri: there is nothing to fly")
+    telemetry: MavlinkTelemetry | None = None
+    if config.telemetry is not None:
+        logged = open_flight_camera(config.telemetry, config.camera, config.telemetry_offset_s)
+        camera_for, sample_of = logged.camera_for, sampler_of(logged, None)
+    elif link is not None:
+        live_camera = open_live_camera(config.camera)
+        telemetry = MavlinkTelemetry(link, config.autopilot, live_camera.mounting)
+        closing.callback(telemetry.close)
+        camera_for, sample_of = live_camera.camera_for, sampler_of(None, telemetry)
+    else:
+        raise ConfigError(
+            "a live flight needs its autopilot's telemetry: give mavlink.connection, as "
+            "udpin:0.0.0.0:14550 or /dev/ttyTHS1,921600"
+        )
+    source = open_live_source(config.source.uri, config.source)
+    closing.callback(source.close)
+    return FlightFeed(
+        live_moments(source, sample_of, shortest_interval_s),
+        camera_for,
+        source=source,
+        telemetry=telemetry,
+    )

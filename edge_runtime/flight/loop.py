@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from edge_runtime.contract.artefact import (
@@ -19,12 +19,11 @@ from edge_runtime.contract.errors import SourceError, TelemetryError
 from edge_runtime.contract.fix import Fix
 from edge_runtime.contract.flight_directory import FLIGHT_KIND, FLIGHT_SCHEMA_VERSION
 from edge_runtime.flight.config import FlightConfig
-from edge_runtime.flight.feed import open_feed
+from edge_runtime.flight.equipment import open_equipment
 from edge_runtime.flight.inputs import FlightInputs, load_flight_inputs
 from edge_runtime.flight.navigator import Navigator
 from edge_runtime.flight.record import FlightRecord, FlightReport, SkippedFrames, write_results
 from edge_runtime.flight.stop_signals import stop_on_signals
-from edge_runtime.outputs.fix_log import FixLog
 from edge_runtime.outputs.track_picture import read_preview
 from edge_runtime.progress import progress_bar
 from edge_runtime.service_notify import ServiceNotifier
@@ -52,15 +51,13 @@ def fly(config: FlightConfig, service: ServiceNotifier | None = None) -> FlightR
     truth = None if config.truth is None else read_truth(config.truth)
     record = FlightRecord()
     with ExitStack() as lines:
-        feed = open_feed(config, lines)
-        is_live = feed.live is not None
-        navigator = Navigator(
-            config, inputs, feed.camera_for, (lambda: feed.fault) if is_live else None
-        )
+        equipment = open_equipment(config, inputs, lines)
+        feed = equipment.feed
+        navigator = Navigator(config, inputs, feed)
         interrupted = lines.enter_context(stop_on_signals())
         staging = lines.enter_context(staged_directory(config.output, FLIGHT_KIND))
         with (
-            closing(FixLog(staging)) as log,
+            closing(equipment.followers(staging, navigator)) as followers,
             progress_bar("edge_runtime", feed.length, "frame", _QUIET_S) as progress,
             _kept_until_written() as failures,
         ):
@@ -69,26 +66,23 @@ def fly(config: FlightConfig, service: ServiceNotifier | None = None) -> FlightR
                 if interrupted:
                     break
                 service.alive()
+                followers.tick()
+                moment = followers.take(moment)
+                fix = followers.tell(moment, navigator.judge(moment))
                 progress.update(moment.frame is not None)
-                fix = navigator.judge(moment)
-                if fix is None:
-                    continue
-                if is_live:
-                    fix = replace(fix, latency_ms=(time.monotonic() - fix.time_s) * 1e3)
-                log.write(fix)
-                record.add(fix)
-                progress.set_postfix_str(_progress_text(fix), refresh=False)
-                service.status(fix.state.value)
+                if fix is not None:
+                    record.add(fix)
+                    progress.set_postfix_str(_progress_text(fix), refresh=False)
+                    service.status(fix.state.value)
         service.stopping()
         if failures and not record.frames:
             raise failures[0]
         if not record.frames and not interrupted:
             raise _nothing_flown(config, navigator.skipped)
-        wall_s = time.perf_counter() - started
         report = record.report(
             config.output,
             navigator.skipped,
-            wall_s,
+            time.perf_counter() - started,
             interrupted=bool(interrupted),
             capture=feed.counts,
         )
@@ -122,7 +116,7 @@ def _kept_until_written() -> Iterator[list[Exception]]:
 
 
 def _nothing_flown(config: FlightConfig, skipped: SkippedFrames) -> SourceError | TelemetryError:
-    what = config.source if config.frames is None else config.frames
+    what = config.source.uri if config.frames is None else config.frames
     if skipped.without_telemetry:
         return TelemetryError(
             f"{config.telemetry or 'the autopilot'} covers none of the "

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from edge_runtime.contract.fix import Fix
 from edge_runtime.flight.config import FlightConfig
+from edge_runtime.flight.feed import FlightFeed
 from edge_runtime.flight.inputs import FlightInputs
 from edge_runtime.flight.moments import Moment
 from edge_runtime.flight.record import SkippedFrames
@@ -25,34 +26,26 @@ class Navigator:
     from then on, there is a fix without a view.
     """
 
-    def __init__(
-        self,
-        config: FlightConfig,
-        inputs: FlightInputs,
-        camera_for: Callable[[int, int], PinholeCamera],
-        camera_fault: Callable[[], str] | None = None,
-    ) -> None:
-        """Nothing is localised yet.
-
-        Args:
-            camera_fault: Why no frames come, of a live source; None for a recording.
-        """
+    def __init__(self, config: FlightConfig, inputs: FlightInputs, feed: FlightFeed) -> None:
         self._config = config
         self._inputs = inputs
-        self._camera_for = camera_for
-        self._camera_fault = camera_fault
+        self._feed = feed
+        self._tell_camera: Callable[[PinholeCamera], None] = lambda camera: None
         self._first_shape: tuple[int, ...] | None = None
         self._heard_s: float | None = None
         self._silences = 0
         self.localiser: Localiser | None = None
         self.skipped = SkippedFrames()
 
+    def on_new_camera(self, tell: Callable[[PinholeCamera], None]) -> None:
+        """Have the camera told once the first frame has shown its size."""
+        self._tell_camera = tell
+
     def judge(self, moment: Moment) -> Fix | None:
         """The fix of a moment, None where there is nothing to say."""
         frame, sample = moment.frame, moment.sample
         if frame is None:
-            camera_fault = "" if self._camera_fault is None else self._camera_fault()
-            return self._silence(moment.time_s, camera_fault or "no frame")
+            return self._silence(moment.time_s, self._feed.fault or "no frame")
         if frame.image is None:
             self.skipped.undecodable += 1
             return self._silence(moment.time_s, "frames cannot be decoded")
@@ -69,7 +62,7 @@ class Navigator:
         return self._signed(self.localiser.process(frame.name, frame.image, sample))
 
     def _silence(self, time_s: float, reason: str) -> Fix | None:
-        if self.localiser is None or self._camera_fault is None or self._heard_s is None:
+        if self.localiser is None or not self._feed.is_live or self._heard_s is None:
             return None
         silent_s = time_s - self._heard_s
         if silent_s < (self._silences + 1) * _SILENCE_S:
@@ -83,11 +76,13 @@ class Navigator:
         return replace(fix, engine_fault=fault) if fault else fix
 
     def _new_localiser(self, height: int, width: int) -> Localiser:
+        camera = self._feed.camera_for(width, height)
+        self._tell_camera(camera)
         return Localiser(
             self._inputs.engine,
             self._inputs.region_map,
             self._inputs.bundle.input_width,
-            self._camera_for(width, height),
+            camera,
             self._config.localiser,
             self._config.prior,
         )

@@ -1,0 +1,120 @@
+"""What a flight carries beside its localiser: lines to camera and autopilot, receivers, monitor."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.contract.artefact import MANIFEST_NAME, sha256_of_file
+from edge_runtime.flight.config import FlightConfig
+from edge_runtime.flight.feed import FlightFeed, open_feed
+from edge_runtime.flight.followers import FlightFollowers
+from edge_runtime.flight.inputs import FlightInputs
+from edge_runtime.flight.navigator import Navigator
+from edge_runtime.flight_log.header import FlightHeader
+from edge_runtime.flight_log.plain_values import to_plain
+from edge_runtime.flight_log.recorder import FlightRecorder
+from edge_runtime.mavlink.link import MavlinkLink, open_link
+from edge_runtime.monitor.monitor import Monitor, open_monitor
+from edge_runtime.outputs.fix_log import FixLog
+from edge_runtime.outputs.open import open_outputs
+from edge_runtime.outputs.output import FixOutput
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FlightEquipment:
+    """Everything that is opened before the first frame; the flight's lines close it."""
+
+    config: FlightConfig
+    inputs: FlightInputs
+    feed: FlightFeed
+    link: MavlinkLink | None
+    outputs: list[FixOutput]
+    monitor: Monitor | None
+
+    def followers(self, folder: Path, navigator: Navigator) -> FlightFollowers:
+        """What takes the flight's fixes, writing into its directory."""
+        recorder = FlightRecorder(folder, self.config.log, self._header(navigator))
+        navigator.on_new_camera(recorder.camera)
+        return FlightFollowers(
+            FixLog(folder),
+            recorder,
+            self.outputs,
+            self.monitor,
+            navigator,
+            self.inputs.region_map,
+            lambda: self._counts(recorder, navigator),
+            is_live=self.feed.is_live,
+        )
+
+    def _header(self, navigator: Navigator) -> FlightHeader:
+        config = self.config
+        return FlightHeader(
+            is_live=self.feed.is_live,
+            encoder=config.encoder,
+            encoder_sha256=self.inputs.bundle.encoder_sha256,
+            map=config.map,
+            map_manifest_sha256=sha256_of_file(config.map / MANIFEST_NAME),
+            precision=config.precision,
+            engine=config.engine,
+            threads=config.threads,
+            localiser=config.localiser,
+            prior=config.prior,
+            unsafe_engine=config.unsafe_engine,
+            config=to_plain(config),
+        )
+
+    def _counts(self, recorder: FlightRecorder, navigator: Navigator) -> dict[str, Any]:
+        """Figures by the names that the monitor knows."""
+        logged = recorder.counters
+        counts: dict[str, Any] = {
+            **self.feed.counts,
+            "without_telemetry": navigator.skipped.without_telemetry,
+            "log_dropped": logged.dropped,
+            "log_bytes": round(logged.megabytes * 1e6),
+        }
+        if self.feed.fault:
+            counts["source_fault"] = self.feed.fault
+        if self.feed.telemetry is not None:
+            counts["telemetry_age_s"] = self.feed.telemetry.age_s(time.monotonic())
+        if self.link is not None:
+            counts |= {f"mavlink_{name}": n for name, n in self.link.counters.as_dict().items()}
+        return counts
+
+
+def open_equipment(
+    config: FlightConfig, inputs: FlightInputs, closing: ExitStack
+) -> FlightEquipment:
+    """Open the lines of a flight: autopilot, camera or recording, receivers, monitor.
+
+    A recording has no monitor and no receivers unless they are asked for.
+
+    Raises:
+        DmnilError: If one of them cannot be opened.
+    """
+    link: MavlinkLink | None = None
+    if config.mavlink.connection is not None:
+        link = open_link(config.mavlink)
+        closing.callback(link.close)
+    feed = open_feed(config, link, closing, _interval_of(config))
+    outputs = open_outputs(config.outputs, link)
+    for output in outputs:
+        closing.callback(output.close)
+    monitor: Monitor | None = None
+    if feed.is_live:
+        flies = {"engine": config.engine, "precision": inputs.precision}
+        monitor = open_monitor(config.monitor, inputs.region_map, flies)
+        closing.callback(monitor.close)
+    return FlightEquipment(config, inputs, feed, link, outputs, monitor)
+
+
+def _interval_of(config: FlightConfig) -> Callable[[], float]:
+    interval_s = 1.0 / config.rate_hz if config.rate_hz else 0.0
+    return lambda: interval_s
