@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,14 @@ _CSV_COLUMNS = (
     "reason",
     "engine_fault",
 )
+
+
+UtcOf = Callable[[float], str | None]
+"""A time of the flight's clock as ISO 8601 in UTC; None where it is not known."""
+
+
+def _unknown(time_s: float) -> str | None:
+    return None
 
 
 class FixLog:
@@ -111,10 +119,10 @@ class _LineFile:
         self._stream.close()
 
 
-def write_csv(path: Path, fixes: Sequence[Fix]) -> None:
-    """The table of fixes that a flight writes as it goes."""
-    text = "".join([csv_line(_CSV_COLUMNS), *(csv_line(csv_row(fix)) for fix in fixes)])
-    path.write_bytes(text.encode("utf-8"))
+def csv_of(fixes: Sequence[Fix], utc: UtcOf = _unknown) -> str:
+    """The table that a flight writes as it goes, with a column more: UTC, where it is known."""
+    rows = [csv_line([*csv_row(fix), utc(fix.time_s) or ""]) for fix in fixes]
+    return "".join([csv_line([*_CSV_COLUMNS, "utc"]), *rows])
 
 
 def csv_line(values: Sequence[Any]) -> str:
@@ -125,6 +133,11 @@ def csv_line(values: Sequence[Any]) -> str:
 
 
 def write_geojson(path: Path, fixes: list[Fix]) -> None:
+    """Published positions as points, and the line through them (RFC 7946)."""
+    path.write_text(geojson_of(fixes), encoding="utf-8")
+
+
+def geojson_of(fixes: Sequence[Fix], utc: UtcOf = _unknown) -> str:
     """Published positions as points, and the line through them (RFC 7946)."""
     published = [(fix, fix.position) for fix in fixes if fix.position is not None]
     features: list[dict[str, Any]] = []
@@ -139,15 +152,18 @@ def write_geojson(path: Path, fixes: list[Fix]) -> None:
             )
         )
     for (fix, position), point in zip(published, coordinates, strict=True):
-        properties = {
+        properties: dict[str, Any] = {
             "frame": fix.frame,
             "time_s": fix.time_s,
             "state": fix.state.value,
             "radius95_m": round(position.radius95_m, 1),
         }
+        moment = utc(fix.time_s)
+        if moment is not None:
+            properties["utc"] = moment
         features.append(_feature("Point", point, properties))
     collection = {"type": "FeatureCollection", "features": features}
-    path.write_text(json.dumps(collection, indent=1) + "\n", encoding="utf-8")
+    return json.dumps(collection, indent=1) + "\n"
 
 
 def read_fixes(path: Path) -> list[Fix]:
@@ -156,18 +172,28 @@ def read_fixes(path: Path) -> list[Fix]:
     Raises:
         SourceError: If there is none, or a line of it is malformed.
     """
-    is_cut_off = False
-    if not path.is_file():
-        folder = flight_folder(path)
-        path = folder / JSON_LINES_NAME
-        is_cut_off = not (folder / MANIFEST_NAME).exists()
+    if path.is_file():
+        return read_fix_lines(path)
+    folder = flight_folder(path)
+    is_cut_off = not (folder / MANIFEST_NAME).exists()
+    return read_fix_lines(folder / JSON_LINES_NAME, is_cut_off=is_cut_off)
+
+
+def read_fix_lines(path: Path, *, is_cut_off: bool = False) -> list[Fix]:
+    """Read the fixes of a JSON lines file.
+
+    Args:
+        is_cut_off: Whether the flight never ended, so that the last line may be half a line.
+    Raises:
+        SourceError: If it cannot be read, or a line of it is malformed.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
     lines = text.splitlines()
     if is_cut_off and lines and not text.endswith("\n"):
-        lines.pop()  # it was being written when the flight ended
+        lines.pop()
     fixes = []
     for number, line in enumerate(lines, start=1):
         try:

@@ -1,0 +1,1 @@
+"""Flights in the formats of other programs: GPX, KML, GeoJSON, CSV."""
