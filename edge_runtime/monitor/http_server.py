@@ -15,7 +15,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -235,7 +235,7 @@ class HttpServer:
         writer.transport.set_write_buffer_limits(high=0)  # drained means sent, not queued
         try:
             await self._answer(reader, writer)
-        except (OSError, asyncio.TimeoutError, asyncio.CancelledError):
+        except (OSError, asyncio.CancelledError):
             self.counts.refused += 1
             writer.transport.abort()
         except Exception:
@@ -249,12 +249,10 @@ class HttpServer:
         limits = self._limits
         request: Request | None = None
         try:
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), limits.request_s)
-            request = parse_request(head)
+            with _cut_off_after(limits.request_s, writer):
+                request = parse_request(await reader.readuntil(b"\r\n\r\n"))
         except asyncio.LimitOverrunError:
             response: Response | EventStream = plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        except asyncio.TimeoutError:
-            response = plain(HTTPStatus.REQUEST_TIMEOUT)
         except asyncio.IncompleteReadError:
             self.counts.refused += 1
             return
@@ -269,13 +267,14 @@ class HttpServer:
         if isinstance(response, EventStream):
             await self._stream(response, writer)
             return
+        body = b"" if request is not None and request.method == "HEAD" else response.body
+        writer.write(_head(response) + body)
+        with _cut_off_after(limits.response_s, writer):
+            await writer.drain()
         if request is None:
             self.counts.refused += 1
         else:
             self.counts.answered += 1
-        body = b"" if request is not None and request.method == "HEAD" else response.body
-        writer.write(_head(response) + body)
-        await asyncio.wait_for(writer.drain(), limits.response_s)
 
     def _response_to(self, request: Request) -> Response | EventStream:
         if request.method not in ("GET", "HEAD"):
@@ -299,11 +298,34 @@ class HttpServer:
                 # A comment now and then finds out who has left without a word.
                 event = f"data: {message}\n\n" if message is not None else ":\n\n"
                 writer.write(event.encode("utf-8"))
-                await asyncio.wait_for(writer.drain(), self._limits.response_s)
+                with _cut_off_after(self._limits.response_s, writer):
+                    await writer.drain()
                 await asyncio.sleep(stream.period_s)
                 await self._rest()
         finally:
             self.counts.viewers -= 1
+
+
+@contextlib.contextmanager
+def _cut_off_after(limit_s: float, writer: asyncio.StreamWriter) -> Iterator[None]:
+    """Cut a visitor off who keeps the block waiting for longer.
+
+    Not `asyncio.wait_for`: before Python 3.12 it may swallow the cancelling of its caller.
+    """
+    was_cut = False
+
+    def cut() -> None:
+        nonlocal was_cut
+        was_cut = True
+        writer.transport.abort()
+
+    timer = asyncio.get_running_loop().call_later(limit_s, cut)
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if was_cut:  # an aborted drain ends like one that is done
+        raise ConnectionAbortedError
 
 
 def parse_request(head: bytes) -> Request:

@@ -166,7 +166,7 @@ class LiveState:
 
 
 def _track_point(point: TrackPoint) -> list[Any]:
-    return [round(point.east_m, 1), round(point.north_m, 1), point.state.value, point.reset_counter]
+    return [round(point.east_m, 1), round(point.north_m, 1), point.state.value, point.stretch]
 
 
 def _json(content: Mapping[str, Any]) -> str:

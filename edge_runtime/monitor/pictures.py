@@ -165,7 +165,7 @@ def heat_picture(grid: PosteriorGrid) -> Picture:
     """A posterior as a picture (rows, columns, 4) to lay over a map, blue, green, red, opacity.
 
     Colour tells the mass against the likeliest cell, on a root scale that keeps rivals visible.
-    A posterior that knows nothing is a faint veil, one that knows the place an opaque spot.
+    A posterior that knows nothing is a dark faint veil, one that knows the place an opaque spot.
     """
     mass = np.nan_to_num(np.maximum(grid.mass, 0.0))
     longest = max(mass.shape)
@@ -175,8 +175,10 @@ def heat_picture(grid: PosteriorGrid) -> Picture:
         mass = cv2.resize(mass, (columns, rows), interpolation=cv2.INTER_AREA)
     peak = float(mass.max())
     share = np.sqrt(mass / peak) if peak > 0.0 else np.zeros_like(mass)
-    coloured = cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    strongest = 0.25 + 0.6 * _certainty(mass)
+    certainty = _certainty(mass)
+    brightness = (0.3 + 0.7 * certainty) * share
+    coloured = cv2.applyColorMap((255 * brightness).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    strongest = 0.25 + 0.6 * certainty
     opacity = np.where(share < _FAINTEST, 0.0, strongest * (0.25 + 0.75 * share))
     return np.dstack([coloured, (255 * opacity).astype(np.uint8)])
 

@@ -72,7 +72,8 @@ class TrackPoint:
     north_m: float
     radius95_m: float
     state: IntegrityState
-    reset_counter: int
+    stretch: int
+    """Points of one stretch follow each other without a fix that had no position."""
 
 
 class Tally:
@@ -95,6 +96,8 @@ class Tally:
         self.track: deque[TrackPoint] = deque(maxlen=_TRACK_POINTS)
         self.track_points = 0
         self._counters_at_s = 0.0
+        self._stretch = 0
+        self._reset_counter = 0
         self._recent_s: deque[float] = deque(maxlen=512)
 
     def refresh(self) -> None:
@@ -142,12 +145,13 @@ class Tally:
             if stage in self.stages:
                 self.stages[stage].observe(milliseconds / 1e3)
         position = fix.position
+        if position is None or fix.reset_counter != self._reset_counter:
+            self._stretch += 1
+        self._reset_counter = fix.reset_counter
         if position is not None:
             east, north = self._frame.to_local(position.latitude_deg, position.longitude_deg)
             self.track.append(
-                TrackPoint(
-                    float(east), float(north), position.radius95_m, fix.state, fix.reset_counter
-                )
+                TrackPoint(float(east), float(north), position.radius95_m, fix.state, self._stretch)
             )
             self.track_points += 1
 
