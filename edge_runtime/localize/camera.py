@@ -16,14 +16,18 @@ FULL_FRAME_WIDTH_MM = 36.0
 
 @dataclass(frozen=True)
 class PinholeCamera:
-    """An undistorted camera with its principal point in the image centre."""
+    """An undistorted camera; its principal point is the image centre unless it is given."""
 
     width: int
     height: int
     focal_px: float
+    centre_x_px: float | None = None
+    centre_y_px: float | None = None
 
     def __post_init__(self) -> None:
         if min(self.width, self.height) < 1 or not 0.0 < self.focal_px < float("inf"):
+            raise ConfigError(f"impossible camera: {self}")
+        if not np.isfinite(self.matrix).all():
             raise ConfigError(f"impossible camera: {self}")
 
     @classmethod
@@ -36,13 +40,9 @@ class PinholeCamera:
     @property
     def matrix(self) -> FloatArray:
         """Intrinsic matrix (3, 3), pixel centres at whole numbers."""
-        return np.array(
-            [
-                [self.focal_px, 0.0, (self.width - 1) / 2],
-                [0.0, self.focal_px, (self.height - 1) / 2],
-                [0.0, 0.0, 1.0],
-            ]
-        )
+        x = (self.width - 1) / 2 if self.centre_x_px is None else self.centre_x_px
+        y = (self.height - 1) / 2 if self.centre_y_px is None else self.centre_y_px
+        return np.array([[self.focal_px, 0.0, x], [0.0, self.focal_px, y], [0.0, 0.0, 1.0]])
 
 
 @dataclass(frozen=True)
