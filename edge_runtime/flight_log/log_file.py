@@ -108,8 +108,8 @@ class _WholeWrites:
         """Nothing: only `commit` reaches the disk."""
 
     def commit(self, *, durable: bool) -> None:
+        left = memoryview(bytes(self._pending))
         try:
-            left = memoryview(self._pending)
             while left:
                 left = left[os.write(self._descriptor, left) :]
             if durable:

@@ -86,7 +86,7 @@ class RotatingLog:
         if self._uncommitted_bytes and now_s - self._committed_s >= _COMMIT_S:
             self._commit(now_s)
         if self._file is not None and (
-            self._file.size_bytes >= self._config.max_file_mb * 1e6
+            self._file.size_bytes + self._uncommitted_bytes >= self._config.max_file_mb * 1e6
             or now_s - self._opened_s >= self._config.max_file_minutes * 60.0
         ):
             self._finish_file()
