@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ _DURABLE_S = 5.0
 _DISK_CHECK_S = 5.0
 _RETENTION_S = 60.0
 _RESUME_SHARE = 1.1
+_MOST_TO_TELL = 100
 
 
 class RotatingLog:
@@ -48,6 +50,7 @@ class RotatingLog:
         self._told_lost = 0
         self._last_time_ns = time_ns
         self._camera: bytes | None = None
+        self._to_tell: deque[bytes] = deque(maxlen=_MOST_TO_TELL)
         self.keeps_pictures = True
         """False once the flight alone takes all the space that flights may have."""
         self.written = 0
@@ -130,8 +133,7 @@ class RotatingLog:
         deleted = delete_oldest_flights(self._folder.parent, most_bytes, keep=self._folder)
         for name in deleted:
             _LOG.info("deleted the flight %s to make room", name)
-            if self._file is not None:
-                self._event(f"deleted the flight {name} to make room", "info")
+            self._event(f"deleted the flight {name} to make room", "info")
         alone = size_of_flights_bytes(self._folder.parent) > most_bytes
         if alone and self.keeps_pictures:
             self.keeps_pictures = False
@@ -156,6 +158,8 @@ class RotatingLog:
         self._opened_s = self._committed_s = self._durable_s = now_s
         if self._camera is not None:
             self.add(channels.CAMERA, self._last_time_ns, self._camera)
+        while self._to_tell:
+            self.add(channels.EVENT, self._last_time_ns, self._to_tell.popleft())
         if self.fault or self.lost > self._told_lost:
             lost = self.lost - self._told_lost
             why = f" ({self.fault})" if self.fault else ""
@@ -211,8 +215,12 @@ class RotatingLog:
         self.fault = reason
 
     def _event(self, text: str, level: str) -> None:
+        """Tell people; where no file is open the next one begins with it."""
         content = channels.event_content(text, level, self._last_time_ns)
-        self.add(channels.EVENT, self._last_time_ns, content)
+        if self._file is None:
+            self._to_tell.append(content)
+        else:
+            self.add(channels.EVENT, self._last_time_ns, content)
 
 
 def _too_full(free_bytes: float, least_bytes: float) -> str:
