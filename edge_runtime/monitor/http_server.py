@@ -135,6 +135,8 @@ class HttpServer:
         self._respond = respond
         self._limits = limits
         self._tick = tick
+        self.port = int(listener.getsockname()[1])
+        """The TCP port that is listened on."""
         self.counts = ServerCounts()
         self._unfinished: dict[asyncio.Task[None], None] = {}
         self._open: set[asyncio.Task[None]] = set()
@@ -146,11 +148,6 @@ class HttpServer:
         listener.setblocking(False)
         self._thread.start()
         self._is_up.wait()
-
-    @property
-    def port(self) -> int:
-        """The TCP port that is listened on."""
-        return int(self._listener.getsockname()[1])
 
     def close(self) -> None:
         """Stop listening, and cut off who is still connected."""
