@@ -106,8 +106,8 @@ class LensModel:
 class Undistorter:
     """Turns a lens's pictures into those of `camera`, all of whose pixels the lens saw.
 
-    The map from one to the other is computed here, once (0.3 s for 1280 x 720). A lens that is a pinhole already costs
-    nothing.
+    The map from one to the other is computed here, once (0.3 s for 1280 x 720). A lens that is
+    a pinhole already costs nothing.
     """
 
     def __init__(self, lens: LensModel) -> None:

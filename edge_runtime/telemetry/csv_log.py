@@ -8,14 +8,21 @@ from pathlib import Path
 from edge_runtime.contract.errors import TelemetryError
 from edge_runtime.telemetry.log import TelemetryLog, TelemetrySample, log_of
 
-REQUIRED_COLUMNS = ("time_s", "height_above_takeoff_m", "heading_deg")
+REQUIRED_COLUMNS = ("time_s",)
+HEIGHT_COLUMN = "height_above_takeoff_m"
+HEADING_COLUMN = "heading_deg"
 PITCH_COLUMN = "camera_pitch_deg"
 ROLL_COLUMN = "camera_roll_deg"
+VELOCITY_COLUMNS = ("velocity_east_m_s", "velocity_north_m_s")
 FRAME_COLUMN = "frame"
 
 
 def read_csv_log(path: Path, default_pitch_deg: float | None = None) -> TelemetryLog:
     """Read a CSV log.
+
+    Without a height or heading column the height or heading is unknown; so is velocity without
+    its two columns. A row whose value is empty or no number cannot be used, but an empty velocity
+    is an unknown one.
 
     Args:
         default_pitch_deg: Camera pitch where the file has no such column.
@@ -30,6 +37,9 @@ def read_csv_log(path: Path, default_pitch_deg: float | None = None) -> Telemetr
             missing = [name for name in REQUIRED_COLUMNS if name not in columns]
             if PITCH_COLUMN not in columns and default_pitch_deg is None:
                 missing.append(PITCH_COLUMN)
+            alone = [name for name in VELOCITY_COLUMNS if name in columns]
+            if len(alone) == 1:
+                missing += [name for name in VELOCITY_COLUMNS if name not in columns]
             if missing:
                 raise TelemetryError(f"{path}: column {', '.join(missing)} is missing")
             samples, names = [], []
@@ -42,14 +52,23 @@ def read_csv_log(path: Path, default_pitch_deg: float | None = None) -> Telemetr
 
 
 def _sample(row: dict[str, str], default_pitch_deg: float | None) -> TelemetrySample:
-    pitch = row.get(PITCH_COLUMN)
+    pitch_deg = _optional_number(row, PITCH_COLUMN)
+    velocity = [_number(row.get(name)) for name in VELOCITY_COLUMNS]
+    has_velocity = all(row.get(name) for name in VELOCITY_COLUMNS)
     return TelemetrySample(
         time_s=_number(row["time_s"]),
-        height_m=_number(row["height_above_takeoff_m"]),
-        heading_deg=_number(row["heading_deg"]),
-        pitch_deg=_number(pitch) if pitch is not None else float(default_pitch_deg or 0.0),
+        height_m=_optional_number(row, HEIGHT_COLUMN),
+        heading_deg=_optional_number(row, HEADING_COLUMN),
+        pitch_deg=float(default_pitch_deg or 0.0) if pitch_deg is None else pitch_deg,
         roll_deg=_number(row.get(ROLL_COLUMN) or "0"),
+        velocity_east_m_s=velocity[0] if has_velocity else None,
+        velocity_north_m_s=velocity[1] if has_velocity else None,
     )
+
+
+def _optional_number(row: dict[str, str], column: str) -> float | None:
+    """None where the file has no such column; NaN where this row holds no number."""
+    return _number(row[column]) if column in row else None
 
 
 def _number(text: str | None) -> float:

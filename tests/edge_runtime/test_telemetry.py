@@ -53,9 +53,7 @@ def test_a_csv_needs_no_frame_names_and_no_roll(tmp_path: Path) -> None:
     assert log.by_frame_name == {}
 
 
-@pytest.mark.parametrize(
-    "column", ["time_s", "height_above_takeoff_m", "heading_deg", "camera_pitch_deg"]
-)
+@pytest.mark.parametrize("column", ["time_s", "camera_pitch_deg"])
 def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
     path = write(tmp_path, CSV.replace(column, "other"))
     with pytest.raises(TelemetryError, match=f"column {column} is missing"):
@@ -63,8 +61,33 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
 
 
 def test_all_missing_columns_are_named_at_once(tmp_path: Path) -> None:
-    with pytest.raises(TelemetryError, match="column time_s, heading_deg is missing"):
-        read_csv_log(write(tmp_path, "height_above_takeoff_m,camera_pitch_deg\n1,2\n"))
+    with pytest.raises(TelemetryError, match="column time_s, camera_pitch_deg is missing"):
+        read_csv_log(write(tmp_path, "height_above_takeoff_m,heading_deg\n1,2\n"))
+
+
+def test_without_their_columns_heading_and_height_are_unknown(tmp_path: Path) -> None:
+    log = read_csv_log(write(tmp_path, "time_s,camera_pitch_deg\n0,-80\n1,-82\n"))
+    assert log.samples[0] == TelemetrySample(0.0, None, None, -80.0)
+    assert log.at(0.5) == TelemetrySample(0.5, None, None, -81.0)
+    assert log.samples[0].pose is None
+    assert log.unusable == 0
+
+
+def test_velocity_is_read_where_there_is_one(tmp_path: Path) -> None:
+    text = "time_s,camera_pitch_deg,velocity_east_m_s,velocity_north_m_s\n0,-80,3,-4\n1,-80,,\n"
+    moving, unknown = read_csv_log(write(tmp_path, text)).samples
+    assert (moving.velocity_east_m_s, moving.velocity_north_m_s) == (3.0, -4.0)
+    assert (unknown.velocity_east_m_s, unknown.velocity_north_m_s) == (None, None)
+
+
+def test_half_a_velocity_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TelemetryError, match="velocity_north_m_s is missing"):
+        read_csv_log(write(tmp_path, "time_s,camera_pitch_deg,velocity_east_m_s\n0,-80,3\n"))
+
+
+def test_a_velocity_that_is_no_number_makes_its_row_unusable(tmp_path: Path) -> None:
+    text = "time_s,camera_pitch_deg,velocity_east_m_s,velocity_north_m_s\n0,-80,x,1\n1,-80,0,0\n"
+    assert read_csv_log(write(tmp_path, text)).unusable == 1
 
 
 def test_a_default_pitch_serves_where_the_file_has_none(tmp_path: Path) -> None:
