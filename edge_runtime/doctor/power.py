@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 
 from edge_runtime.doctor.finding import Finding, fail, ok, skipped, warn
 from edge_runtime.doctor.jetpack import NOT_A_JETSON
 from edge_runtime.doctor.machine import Machine
+from edge_runtime.machine_strain import nearest_to_throttling, supply_events
 
 NEAR_THROTTLING_C = 10.0
-_THROTTLING_UNKNOWN_C = 95.0
-"""Assumed where the machine tells no trip point."""
-_THROTTLING_TRIPS = ("passive", "hot", "critical")
 _GPU_PATTERNS = ("*.gpu", "*.ga10b", "*.gv11b", "gpu-gpc-*")
 _MODE = re.compile(r"NV Power Mode:\s*(\S+)")
 
@@ -35,10 +32,9 @@ def check_power_supply(machine: Machine) -> Finding:
     name = "power supply"
     if not machine.is_jetson:
         return skipped(name, NOT_A_JETSON)
-    counters = machine.paths("/sys/class/hwmon/hwmon*/oc*_event_cnt")
-    if not counters:
+    events = supply_events(machine)
+    if events is None:
         return skipped(name, "this module does not count over-current events")
-    events = sum(machine.number(counter) or 0 for counter in counters)
     if events:
         return warn(
             name,
@@ -61,38 +57,17 @@ def check_clocks(machine: Machine) -> Finding:
 def check_temperatures(machine: Machine) -> Finding:
     """The zone that is nearest to throttling."""
     name = "temperatures"
-    nearest: tuple[float, str, float] | None = None
-    for zone in machine.paths("/sys/class/thermal/thermal_zone*"):
-        millidegrees = machine.number(f"{zone}/temp")  # zones of parts that are off tell none
-        if millidegrees is None:
-            continue
-        temperature_c = millidegrees / 1000.0
-        headroom_c = _throttling_c(machine, zone) - temperature_c
-        kind = (machine.text(f"{zone}/type") or PurePosixPath(zone).name).strip()
-        if nearest is None or headroom_c < nearest[0]:
-            nearest = (headroom_c, kind, temperature_c)
+    nearest = nearest_to_throttling(machine)
     if nearest is None:
         return skipped(name, "this machine tells no temperatures")
-    headroom_c, kind, temperature_c = nearest
-    what = f"{kind} {temperature_c:.0f} C, {abs(headroom_c):.0f} C "
+    headroom_c = nearest.headroom_c
+    what = f"{nearest.name} {nearest.temperature_c:.0f} C, {abs(headroom_c):.0f} C "
     remedy = "fan on (nvfancontrol), more air, or a lower power mode"
     if headroom_c <= 0.0:
         return fail(name, f"{what}above throttling", remedy)
     if headroom_c < NEAR_THROTTLING_C:
         return warn(name, f"{what}below throttling", remedy)
     return ok(name, f"{what}below throttling")
-
-
-def _throttling_c(machine: Machine, zone: str) -> float:
-    """The lowest trip of a zone that slows the machine down or shuts it off."""
-    trips_c = []
-    for kind_path in machine.paths(f"{zone}/trip_point_*_type"):
-        millidegrees = machine.number(kind_path.removesuffix("_type") + "_temp")
-        kind = (machine.text(kind_path) or "").strip()
-        # A trip of zero or less is a driver's way of saying that there is none.
-        if kind in _THROTTLING_TRIPS and millidegrees is not None and millidegrees > 0:
-            trips_c.append(millidegrees / 1000.0)
-    return min(trips_c, default=_THROTTLING_UNKNOWN_C)
 
 
 def _cpu_clock(machine: Machine) -> str | None:
