@@ -55,14 +55,15 @@ class RefineConfig:
     """How far the filter may be off; where it says that it may be further, nothing is refined."""
     heading_deg: float = 5.0
     """Standard deviation of the heading that telemetry gives."""
-    pitch_deg: float = 2.0
+    pitch_deg: float = 3.0
     """Likewise of the camera's pitch, and its roll."""
     height_share: float = 0.1
     """Likewise of the height above the viewed ground, relative."""
-    ground_slope: float = 0.05
+    ground_slope: float = 0.1
     """Likewise of the viewed ground's slope, metres a metre."""
-    imagery_error_m: float = 2.0
-    """How far the map's imagery itself is off, in each direction."""
+    imagery_error_m: float = 8.0
+    """Standard deviation of what no view can tell, in each direction: how far the imagery itself
+    is off, and ground that is neither flat nor an even slope."""
     least_margin: float = 0.05
     """By how much the best place's similarity must exceed that of any other."""
     least_parts: int = 15

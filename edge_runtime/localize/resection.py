@@ -17,8 +17,8 @@ from edge_runtime.localize.camera import CameraAttitude, CameraPose, FloatArray
 UNKNOWNS = 8
 """Of the drone: east and north metres; then of its telemetry: heading, pitch and roll in degrees,
 the height's logarithm, and the ground's slopes to the east and to the north."""
-_ITERATIONS = 10
-_CONVERGED = 1e-3
+_ITERATIONS = 5
+_CONVERGED = 1e-2
 _DERIVATIVE_STEP = 1e-3
 _DOUBTED_BEYOND = 1.5
 
@@ -80,15 +80,19 @@ def solve_resection(
     """
     solution = np.zeros(UNKNOWNS)
     prior = np.diag(usual_errors**-2.0)
+    steps = usual_errors[2:] * _DERIVATIVE_STEP
+    derivatives = np.empty((placed_m.size, UNKNOWNS))
+    derivatives[:, :2] = np.tile(np.eye(2), (len(placed_m), 1))
 
-    def places(unknowns: FloatArray) -> FloatArray:
-        return (unknowns[:2] + moved(corrected_ground(pose, unknowns[2:]), placed_m)).ravel()
+    def moved_ground(telemetry_error: FloatArray) -> FloatArray:
+        return moved(corrected_ground(pose, telemetry_error), placed_m)
 
     for _ in range(_ITERATIONS):
-        now = places(solution)
-        steps = np.diag(usual_errors * _DERIVATIVE_STEP)
-        derivatives = np.stack([places(solution + step) - now for step in steps], axis=-1)
-        derivatives /= usual_errors * _DERIVATIVE_STEP
+        ground = moved_ground(solution[2:])
+        now = (solution[:2] + ground).ravel()
+        for number, step in enumerate(np.diag(steps)):
+            change_m = moved_ground(solution[2:] + step) - ground
+            derivatives[:, 2 + number] = change_m.ravel() / steps[number]
         residual = found_m.ravel() - now
         distances = np.linalg.norm(residual.reshape(-1, 2), axis=1)
         trust = np.minimum(1.0, _DOUBTED_BEYOND * match_error_m / np.maximum(distances, 1e-9))
@@ -100,7 +104,7 @@ def solve_resection(
         solution = solution + change
         if (np.abs(change) < _CONVERGED * usual_errors).all():
             break
-    left = (found_m.ravel() - places(solution)).reshape(-1, 2)
+    left = found_m - solution[:2] - moved_ground(solution[2:])
     return Resection(solution, np.linalg.inv(normal), np.linalg.norm(left, axis=1))
 
 
