@@ -6,7 +6,7 @@
 | `sequence` | counts datagrams from 0: a gap is a loss |
 | `frame` | the frame's name |
 | `state`, `reason` | the integrity state and why |
-| `published` | whether a position may be used; `withheld` says why not |
+| `published`, `withheld` | whether the position may be used, and if not, why |
 | `time_s` | the exposure, seconds on the sender's monotonic clock |
 | `utc_s` | the exposure, seconds since 1970; null while the wall clock was never set |
 | `age_s` | from exposure to sending |
@@ -45,7 +45,7 @@ from edge_runtime.outputs.utc_clock import UtcClock
 
 SCHEMA = "dmnil.fix"
 VERSION = 1
-_LONGEST_TEXT = 200
+_LONGEST_TEXT_BYTES = 100
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class JsonUdpOutput:
 def datagram(
     fix: Fix, sequence: int, age_s: float, utc_s: float | None, withheld: str = ""
 ) -> bytes:
-    """A fix in the form above, well below the 1,472 bytes that no network splits.
+    """A fix in the form above, below the 1,472 bytes that no network splits.
 
     Args:
         withheld: Why the position may not be used; empty if it may.
@@ -112,9 +112,9 @@ def datagram(
         "schema": SCHEMA,
         "version": VERSION,
         "sequence": sequence,
-        "frame": fix.frame[-_LONGEST_TEXT:],
+        "frame": _short(fix.frame),
         "state": fix.state.value,
-        "reason": fix.reason[:_LONGEST_TEXT],
+        "reason": _short(fix.reason),
         "published": position is not None,
         "withheld": withheld,
         "time_s": fix.time_s,
@@ -133,11 +133,15 @@ def datagram(
         "in_map_probability": fix.in_map_probability,
         "reset_counter": fix.reset_counter,
         "latency_ms": fix.latency_ms,
-        "engine_fault": fix.engine_fault[:_LONGEST_TEXT],
+        "engine_fault": _short(fix.engine_fault),
     }
-    return json.dumps(_finite(content), allow_nan=False, ensure_ascii=False).encode(
-        "utf-8", "replace"
-    )
+    return json.dumps(_finite(content), allow_nan=False, ensure_ascii=False).encode("utf-8")
+
+
+def _short(text: str) -> str:
+    """What fits of a text, without what JSON would have to spell out."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return printable.encode("utf-8", "replace")[:_LONGEST_TEXT_BYTES].decode("utf-8", "ignore")
 
 
 def _place(position: Position) -> dict[str, float]:

@@ -13,15 +13,18 @@ from types import ModuleType
 from typing import Any
 
 from edge_runtime.contract.fix import IntegrityState, Position, Velocity
-from edge_runtime.outputs.publication import longest_variance_m2, longitude_within_180
+from edge_runtime.outputs.publication import (
+    LEAST_DEVIATION_M,
+    MOST_M,
+    longitude_within_180,
+    stated_covariance_m2,
+)
 from edge_runtime.outputs.utc_clock import gps_week_and_ms
 
 FAILED_QUALITY = -1
 GLOBAL_ORIGIN_ID = 49
 _UNKNOWN_HEIGHT_DEVIATION_M = 100.0
-_LARGEST_DEVIATION_M = 1e6
 _LARGEST_SPEED_M_S = 1e4
-_SMALLEST_DEVIATION_M = 0.01
 _COMMAND_TIME_WRAP_US = 36_000_000_000
 _TEXT_BYTES = 50
 _BEST_RADIUS95_M = 10.0
@@ -298,13 +301,7 @@ def _pose_covariance(position: Position, deviation_m: float) -> list[float]:
 
     Row-major upper triangle of x, y, z, roll, pitch, yaw.
     """
-    longest_m2 = _bounded(math.sqrt(longest_variance_m2(position))) ** 2
-    growth = _bounded(deviation_m) ** 2 / longest_m2
-    least, most = _SMALLEST_DEVIATION_M**2, _LARGEST_DEVIATION_M**2
-    north = max(least, min(position.variance_north_m2 * growth, most))
-    east = max(least, min(position.variance_east_m2 * growth, most))
-    limit = math.sqrt(north * east)
-    both = max(-limit, min(position.covariance_east_north_m2 * growth, limit))
+    east, north, both = stated_covariance_m2(position, deviation_m)
     covariance = _diagonal(north, east, _UNKNOWN_HEIGHT_DEVIATION_M**2)
     covariance[1] = both
     return covariance
@@ -320,8 +317,8 @@ def _diagonal(x: float, y: float, z: float) -> list[float]:
 
 def _bounded(deviation: float) -> float:
     if math.isnan(deviation):
-        return _LARGEST_DEVIATION_M
-    return max(_SMALLEST_DEVIATION_M, min(deviation, _LARGEST_DEVIATION_M))
+        return MOST_M
+    return max(LEAST_DEVIATION_M, min(deviation, MOST_M))
 
 
 def _speed(speed_m_s: float) -> float:

@@ -6,7 +6,11 @@ import math
 from datetime import datetime, timedelta, timezone
 
 from edge_runtime.contract.fix import Fix, IntegrityState, Position, Velocity
-from edge_runtime.outputs.publication import deviation_m, longitude_within_180
+from edge_runtime.outputs.publication import (
+    deviation_m,
+    longitude_within_180,
+    stated_covariance_m2,
+)
 
 _KNOTS_PER_M_S = 3600.0 / 1852.0
 _MINUTE_PARTS = 100_000
@@ -68,20 +72,16 @@ def _rmc(
 
 def _gst(position: Position, moment: datetime | None) -> str:
     """Standard deviations; the ellipse is the filter's, grown to what the fix states."""
-    east, north = position.variance_east_m2, position.variance_north_m2
-    both = position.covariance_east_north_m2
-    mean, half = east / 2.0 + north / 2.0, math.hypot(east / 2.0 - north / 2.0, both)
-    longest, shortest = max(mean + half, 1e-6), max(mean - half, 0.0)
-    stated_m = deviation_m(position)
-    growth = stated_m / math.sqrt(longest)
+    east, north, both = stated_covariance_m2(position, deviation_m(position))
+    mean, half = (east + north) / 2.0, math.hypot((east - north) / 2.0, both)
     # Clockwise from north: half the angle of the matrix's deviator.
     orientation_deg = math.degrees(math.atan2(2.0 * both, north - east)) / 2.0 % 180.0
     values = (
-        stated_m,
-        math.sqrt(shortest) * growth,
+        math.sqrt(mean + half),
+        math.sqrt(max(mean - half, 0.0)),
         orientation_deg,
-        math.sqrt(max(north, 0.0)) * growth,
-        math.sqrt(max(east, 0.0)) * growth,
+        math.sqrt(north),
+        math.sqrt(east),
     )
     return f"{_time(moment)},,{','.join(_metres(value) for value in values)},"
 

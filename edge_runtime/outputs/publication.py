@@ -10,6 +10,8 @@ from edge_runtime.contract.fix import Fix, IntegrityState, Position
 
 RADIUS95_PER_DEVIATION = math.sqrt(-2.0 * math.log(0.05))
 """A circular normal distribution holds 95 % within so many standard deviations (Rayleigh)."""
+LEAST_DEVIATION_M = 0.01
+MOST_M = 1e6
 _CLOCK_MARGIN_S = 0.05
 
 
@@ -70,6 +72,24 @@ def longest_variance_m2(position: Position) -> float:
     mean = position.variance_east_m2 / 2.0 + position.variance_north_m2 / 2.0
     half_difference = position.variance_east_m2 / 2.0 - position.variance_north_m2 / 2.0
     return max(mean + math.hypot(half_difference, position.covariance_east_north_m2), 0.0)
+
+
+def stated_covariance_m2(position: Position, deviation: float) -> tuple[float, float, float]:
+    """Variances of east and north and their covariance, grown as a whole to a deviation.
+
+    Whatever the filter says, they are a covariance: variances of 1 cm to 1,000 km squared.
+    """
+    longest = min(max(math.sqrt(longest_variance_m2(position)), LEAST_DEVIATION_M), MOST_M)
+    growth = (min(max(deviation, LEAST_DEVIATION_M), MOST_M) / longest) ** 2
+    east = _bounded_variance(position.variance_east_m2 * growth)
+    north = _bounded_variance(position.variance_north_m2 * growth)
+    limit = math.sqrt(east) * math.sqrt(north)
+    both = max(-limit, min(position.covariance_east_north_m2 * growth, limit))
+    return east, north, both
+
+
+def _bounded_variance(variance_m2: float) -> float:
+    return min(max(variance_m2, LEAST_DEVIATION_M**2), MOST_M**2)
 
 
 def longitude_within_180(longitude_deg: float) -> float:

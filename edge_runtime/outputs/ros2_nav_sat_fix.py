@@ -19,9 +19,9 @@ from edge_runtime.outputs.output import SentMessage
 from edge_runtime.outputs.publication import (
     PublicationRule,
     deviation_m,
-    longest_variance_m2,
     longitude_within_180,
     reason_to_withhold,
+    stated_covariance_m2,
 )
 
 _TYPE = "sensor_msgs/msg/NavSatFix"
@@ -97,17 +97,14 @@ def fill_nav_sat_fix(message: Any, position: Position | None) -> None:
         message.latitude = message.longitude = math.nan
         message.position_covariance_type = _COVARIANCE_UNKNOWN
         return
-    growth = deviation_m(position) ** 2 / max(longest_variance_m2(position), 1e-6)
-    if not math.isfinite(growth):
-        growth = 1.0
-    both = position.covariance_east_north_m2 * growth
+    east, north, both = stated_covariance_m2(position, deviation_m(position))
     message.status.status = _STATUS_FIX
     message.latitude = float(position.latitude_deg)
     message.longitude = float(longitude_within_180(position.longitude_deg))
     message.position_covariance_type = _COVARIANCE_KNOWN
     message.position_covariance = [
-        *(position.variance_east_m2 * growth, both, 0.0),
-        *(both, position.variance_north_m2 * growth, 0.0),
+        *(east, both, 0.0),
+        *(both, north, 0.0),
         *(0.0, 0.0, _UNKNOWN_HEIGHT_VARIANCE_M2),
     ]
 
