@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_runtime.command_line import EXIT_ERROR, Subcommand, run_subcommand
 
-SUBCOMMANDS = ("run", "replay", "export", "score", "bench", "doctor")
+SUBCOMMANDS = ("run", "replay", "export", "recover", "score", "bench", "doctor")
 FLIGHT_SETTINGS_NAME = "edge.yaml"
 """What plain `edge_runtime` flies, in the current folder."""
 

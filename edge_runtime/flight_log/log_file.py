@@ -15,6 +15,7 @@ from edge_runtime import __version__
 from edge_runtime.flight_log.channels import HEADER_METADATA, LOG_PROFILE, TOPICS, Topic
 
 _CHUNK_BYTES = 1 << 20
+_COMMIT_BYTES = 4 << 20
 FILE_SUFFIX = ".mcap"
 
 
@@ -68,6 +69,11 @@ class LogFile:
         self._writer.flush()  # type: ignore[no-untyped-call]
         self._disk.commit(durable=durable)
 
+    def commit_if_large(self) -> None:
+        """Give finished chunks to the operating system once they are some megabytes."""
+        if self._disk.pending_bytes > _COMMIT_BYTES:
+            self._disk.commit(durable=False)
+
     def finish(self) -> None:
         """Write the summary and close."""
         try:
@@ -103,6 +109,10 @@ class _WholeWrites:
 
     def tell(self) -> int:
         return self._committed + len(self._pending)
+
+    @property
+    def pending_bytes(self) -> int:
+        return len(self._pending)
 
     def flush(self) -> None:
         """Nothing: only `commit` reaches the disk."""

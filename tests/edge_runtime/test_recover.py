@@ -1,0 +1,119 @@
+"""Flights that were cut off, made whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mcap.reader import make_reader
+
+from edge_runtime.cli import main
+from edge_runtime.contract.artefact import read_manifest, verify_hashes
+from edge_runtime.contract.errors import ArtefactError
+from edge_runtime.contract.flight_directory import FLIGHT_KIND, FLIGHT_SCHEMA_VERSION
+from edge_runtime.flight_log import rotation
+from edge_runtime.flight_log.reader import open_flight_log
+from edge_runtime.outputs.fix_log import FixLog, read_fixes
+from tests.edge_runtime.test_flight_log import recorder_in, write_flight
+
+
+@pytest.fixture
+def cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """A flight as kill -9 leaves it: half a log, half a line, no manifest."""
+    monkeypatch.setattr(rotation, "_COMMIT_BYTES", 50_000)
+
+    def make(name: str = ".a.flight.7.part") -> Path:
+        folder = write_flight(tmp_path / name, 40)
+        lines = FixLog(folder)
+        for fix in open_flight_log(folder).fixes:
+            lines.write(fix)
+        lines.close()
+        for file, share in (("log-0001.mcap", 0.7), ("fixes.jsonl", 0.5)):
+            content = (folder / file).read_bytes()
+            (folder / file).write_bytes(content[: int(share * len(content))])
+        return folder
+
+    return make
+
+
+def test_a_cut_off_flight_becomes_a_whole_one_of_its_name(
+    cut_off: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hidden = cut_off()
+    fixes = open_flight_log(hidden).fixes
+    assert main(["recover", str(tmp_path / "a.flight")]) == 0
+    folder = tmp_path / "a.flight"
+    assert capsys.readouterr().out == f"recovered {folder}\n"
+    assert not hidden.exists()
+    manifest = read_manifest(folder, FLIGHT_KIND, FLIGHT_SCHEMA_VERSION, ArtefactError)
+    verify_hashes(folder, manifest, ArtefactError)
+    assert set(manifest["files"]) == {
+        "fixes.csv",
+        "fixes.geojson",
+        "fixes.jsonl",
+        "log-0001.mcap",
+        "summary.json",
+    }
+    assert manifest["recovered"]
+    assert read_fixes(folder) == fixes
+    assert 20 <= len(fixes) < 40
+    log = open_flight_log(folder)
+    assert log.fixes == fixes
+    assert log.damage == []
+    with (folder / "log-0001.mcap").open("rb") as stream:
+        summary = make_reader(stream).get_summary()
+    assert summary is not None
+    assert summary.statistics is not None
+    assert summary.statistics.message_count > 60
+
+
+def test_all_flights_of_a_folder_are_recovered(
+    cut_off: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut_off(".a.flight.7.part")
+    cut_off(".b.flight.8.part")
+    assert main(["recover", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.flight", "b.flight"]
+    assert main(["recover", str(tmp_path)]) == 2
+    assert "no flight here that was cut off" in capsys.readouterr().err
+
+
+def test_a_name_that_is_taken_is_left_alone(cut_off: Callable[..., Path], tmp_path: Path) -> None:
+    cut_off()
+    assert main(["recover", str(tmp_path)]) == 0
+    before = (tmp_path / "a.flight" / "manifest.json").read_bytes()
+    cut_off()
+    assert main(["recover", str(tmp_path)]) == 0
+    assert (tmp_path / "a.flight" / "manifest.json").read_bytes() == before
+    assert json.loads((tmp_path / "a-2.flight" / "summary.json").read_text())["recovered"]
+
+
+def test_a_directory_that_bears_its_name_already_stays_there(
+    cut_off: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = cut_off("plain.flight")
+    assert main(["recover", str(folder)]) == 0
+    assert (folder / "manifest.json").is_file()
+
+
+def test_a_flight_in_the_air_is_not_recovered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = recorder_in(tmp_path / ".a.flight.7.part", is_live=True)
+    log.event("up")
+    while not list(tmp_path.glob(".a.flight.7.part/*.mcap")):
+        pass
+    assert main(["recover", str(tmp_path / "a.flight")]) == 2
+    assert "is being flown" in capsys.readouterr().err
+    log.close()
+
+
+def test_a_whole_flight_needs_no_recovery(
+    cut_off: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut_off()
+    main(["recover", str(tmp_path)])
+    assert main(["recover", str(tmp_path / "a.flight")]) == 2
+    assert "nothing to recover" in capsys.readouterr().err
