@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from edge_runtime.localize.evidence import EvidenceConfig
 from edge_runtime.localize.filter import FilterConfig
+from edge_runtime.localize.hypotheses import HypothesisConfig
 from edge_runtime.localize.integrity import IntegrityConfig
+from edge_runtime.localize.motion import MotionConfig
 from edge_runtime.localize.quality import QualityConfig
 from edge_runtime.localize.uncertainty import TelemetryErrorConfig
 
@@ -18,6 +20,8 @@ class LocaliserConfig:
     quality: QualityConfig = field(default_factory=QualityConfig)
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     filter: FilterConfig = field(default_factory=FilterConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
+    hypotheses: HypothesisConfig = field(default_factory=HypothesisConfig)
     integrity: IntegrityConfig = field(default_factory=IntegrityConfig)
     telemetry_error: TelemetryErrorConfig = field(default_factory=TelemetryErrorConfig)
     frame_matches: int = 0

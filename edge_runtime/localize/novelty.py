@@ -48,3 +48,8 @@ class ViewNovelty:
         """Count from this view on."""
         self._used_centre_m = window.offset_m
         self._unseen_shift_m = 0.0
+
+    def rescale(self, factor: float) -> None:
+        """See the last used view as it would be had its height been assumed so much higher."""
+        if self._used_centre_m is not None:
+            self._used_centre_m = self._used_centre_m * factor

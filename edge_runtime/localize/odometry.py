@@ -34,7 +34,9 @@ class Displacement:
     east_m: float
     north_m: float
     rotation_deg: float = 0.0
-    """How far the telemetry's heading change is from what the pictures show."""
+    """How far the assumed heading change is from what the pictures show."""
+    height_ratio: float = 1.0
+    """The height over the previous view's, both as multiples of the assumed one."""
 
     @property
     def length_m(self) -> float:
@@ -108,7 +110,13 @@ class VisualOdometer:
             east_m=float(motion[0, 2]),
             north_m=float(motion[1, 2]),
             rotation_deg=float(np.degrees(np.arctan2(motion[1, 0], motion[0, 0]))),
+            height_ratio=scale,
         )
+
+    def rescale(self, factor: float) -> None:
+        """See the previous view as it would be had its height been assumed so much higher."""
+        if self._previous is not None:
+            self._previous = _View(self._previous.corners_m * factor, self._previous.descriptors)
 
     def _describe(self, rectified: npt.NDArray[np.uint8], window: GroundWindow) -> _View | None:
         grey = cv2.cvtColor(rectified, cv2.COLOR_RGB2GRAY)

@@ -39,6 +39,15 @@ class Bounds:
             self.north_m + margin_m,
         )
 
+    def united(self, other: Bounds) -> Bounds:
+        """The smallest rectangle that holds both."""
+        return Bounds(
+            min(self.west_m, other.west_m),
+            min(self.south_m, other.south_m),
+            max(self.east_m, other.east_m),
+            max(self.north_m, other.north_m),
+        )
+
     @property
     def diagonal_m(self) -> float:
         """Distance between opposite corners."""
@@ -130,19 +139,32 @@ class PositionGrid:
         first_row = int(np.floor((self.north_m - bounds.north_m) / self.cell_m + 0.5 + _ALIGNED))
         end_column = int(np.ceil((bounds.east_m - self.west_m) / self.cell_m + 0.5 - _ALIGNED))
         end_row = int(np.ceil((self.north_m - bounds.south_m) / self.cell_m + 0.5 - _ALIGNED))
-        columns, rows = max(1, end_column - first_column), max(1, end_row - first_row)
+        shape = max(1, end_row - first_row), max(1, end_column - first_column)
+        return PositionGrid(
+            self._cut(first_row, first_column, shape),
+            self.west_m + first_column * self.cell_m,
+            self.north_m - first_row * self.cell_m,
+            self.cell_m,
+        )
+
+    def on_cells_of(self, other: PositionGrid) -> npt.NDArray[np.float32]:
+        """The mass on another grid's cells of the same size, each cell's on the nearest one."""
+        first_row = round((self.north_m - other.north_m) / self.cell_m)
+        first_column = round((other.west_m - self.west_m) / self.cell_m)
+        return self._cut(first_row, first_column, other.mass.shape)
+
+    def _cut(
+        self, first_row: int, first_column: int, shape: tuple[int, ...]
+    ) -> npt.NDArray[np.float32]:
+        """Mass of a block of cells that may reach beyond the grid."""
+        rows, columns = shape
         mass = np.zeros((rows, columns), np.float32)
         top, left = max(0, -first_row), max(0, -first_column)
         source = self.mass[max(0, first_row) : first_row + rows, :]
         source = source[:, max(0, first_column) : first_column + columns]
         if first_row + rows > 0 and first_column + columns > 0 and source.size:
             mass[top : top + source.shape[0], left : left + source.shape[1]] = source
-        return PositionGrid(
-            mass,
-            self.west_m + first_column * self.cell_m,
-            self.north_m - first_row * self.cell_m,
-            self.cell_m,
-        )
+        return mass
 
     def mean(self) -> FloatArray:
         """East and north of the mass's centre."""

@@ -21,7 +21,8 @@ class QualityConfig:
     shallowest_pitch_deg: float = -20.0
     """A camera that looks less far down than this sees mostly far, foreshortened ground."""
     steepest_roll_deg: float = 30.0
-    """Beyond this roll the drone is banking too hard for its telemetry to be in step."""
+    """Where the picture's right leans more than this from level, the drone is banking too hard
+    for its telemetry to be in step."""
     smallest_coverage: float = 0.6
     """Share of the map footprint that the camera must see."""
     smallest_contrast: float = 6.0
@@ -41,15 +42,30 @@ class QualityConfig:
 _BLACK, _WHITE = 8, 247
 
 
+def attitude_fault(pitch_deg: float, roll_deg: float, config: QualityConfig) -> str | None:
+    """Why a view in this attitude cannot be used, or None."""
+    if pitch_deg > config.shallowest_pitch_deg:
+        return f"camera pitch {pitch_deg:.0f} deg is too shallow"
+    # A roll about an axis that looks straight down leans nowhere: it is the picture's right that
+    # must stay near level.
+    pitch, roll = np.radians([pitch_deg, roll_deg])
+    lean_deg = float(np.degrees(np.arcsin(abs(np.sin(roll) * np.cos(pitch)))))
+    if lean_deg > config.steepest_roll_deg:
+        return f"roll {roll_deg:.0f} deg is too steep"
+    return None
+
+
+def height_fault(height_m: float, config: QualityConfig) -> str | None:
+    """Why a view from this height cannot be used, or None."""
+    if height_m < config.lowest_height_m:
+        return f"height {height_m:.0f} m is too low"
+    return None
+
+
 def pose_fault(pose: CameraPose, config: QualityConfig) -> str | None:
     """Why a view from this pose cannot be used, or None."""
-    if pose.height_m < config.lowest_height_m:
-        return f"height {pose.height_m:.0f} m is too low"
-    if pose.pitch_deg > config.shallowest_pitch_deg:
-        return f"camera pitch {pose.pitch_deg:.0f} deg is too shallow"
-    if abs((pose.roll_deg + 180.0) % 360.0 - 180.0) > config.steepest_roll_deg:
-        return f"roll {pose.roll_deg:.0f} deg is too steep"
-    return None
+    too_low = height_fault(pose.height_m, config)
+    return too_low or attitude_fault(pose.pitch_deg, pose.roll_deg, config)
 
 
 def picture_fault(rectified: npt.NDArray[np.uint8], config: QualityConfig) -> str | None:

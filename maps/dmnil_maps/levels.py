@@ -12,9 +12,9 @@ import numpy as np
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.flight_camera import read_camera_file
 from edge_runtime.localize.camera import CameraAttitude, PinholeCamera
-from edge_runtime.localize.localiser import FULL_COVERAGE
 from edge_runtime.localize.quality import QualityConfig
 from edge_runtime.localize.rectify import choose_window
+from edge_runtime.localize.view import FULL_COVERAGE
 
 LARGEST_STEP = 1.6
 """No level is so small that one larger by this could be seen as well."""

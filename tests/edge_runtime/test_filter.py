@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.localize.filter import FilterConfig, PositionFilter
+from edge_runtime.localize.filter import FilterConfig, PoseFilter
+from edge_runtime.localize.hypotheses import HeadingAxis, HeightAxis, Hypothesis, HypothesisConfig
+from edge_runtime.localize.motion import MotionConfig, MotionModel
 from edge_runtime.localize.odometry import Displacement
 from edge_runtime.localize.position_grid import Bounds, PositionGrid
 
@@ -14,16 +16,49 @@ REGION = Bounds(-700.0, -700.0, 700.0, 700.0)
 CONFIG = FilterConfig(
     cell_m=10.0,
     margin_m=300.0,
-    odometry_scale_error=0.15,
-    odometry_noise_m=1.5,
-    typical_speed_m_s=10.0,
     restart_probability=0.01,
     off_map_probability=0.2,
     local_radius_m=300.0,
 )
+MOTION = MotionConfig(odometry_scale_error=0.15, odometry_noise_m=1.5, typical_speed_m_s=10.0)
+ONLY = Hypothesis(0, 0)
 STEP = Displacement(15.0, 5.0)
 MOVED = np.array([STEP.east_m, STEP.north_m])
 MISMATCH = 0.1
+
+
+class PositionFilter(PoseFilter):
+    """The filter of a camera whose heading and height are known: one grid."""
+
+    def __init__(
+        self,
+        region: Bounds,
+        config: FilterConfig,
+        prior: tuple[np.ndarray, float] | None = None,
+    ) -> None:
+        one = HypothesisConfig(headings=1, heights=1)
+        super().__init__(region, config, HeadingAxis(one, 5.0), HeightAxis(one, 0.1, True))
+        self.motion = MotionModel(MOTION)
+        self.novelty = 0.0
+        if prior is not None:
+            self.start_from(*prior, 1.0 - config.restart_probability)
+        self.grid_of(ONLY)
+
+    def predict(
+        self, displacement: Displacement | None, elapsed_s: float, novelty: float = 0.0
+    ) -> None:
+        if displacement is None:
+            super().predict(self.motion.unseen(elapsed_s, None))
+        else:
+            turned = abs(displacement.rotation_deg) > 10.0
+            super().predict(self.motion.seen(displacement, elapsed_s, is_inconsistent=turned))
+        self.novelty = novelty
+        self._settle()
+
+    def update(self, ratio: np.ndarray, weight: float) -> None:
+        super().update({ONLY: ratio}, weight, self.novelty)
+        self.motion.confirmed(weight)
+        self.grid_of(ONLY)
 
 
 def bumps(grid: PositionGrid, places: list[np.ndarray], height: float = 40.0) -> np.ndarray:
@@ -236,9 +271,13 @@ def test_dead_reckoning_carries_on_beyond_the_maps_edge() -> None:
 def test_doubt_grows_with_independent_views_only() -> None:
     position_filter = settled_at(0.0, 0.0)
     before = position_filter.elsewhere
-    position_filter.predict(Displacement(0.0, 0.0), 1.0, novelty=0.0)
-    assert position_filter.elsewhere == pytest.approx(before, abs=1e-4)
-    position_filter.predict(Displacement(0.0, 0.0), 1.0, novelty=1.0)
+    everywhere = np.ones(position_filter.grid.mass.shape, np.float32)
+    for _ in range(20):
+        position_filter.predict(Displacement(0.0, 0.0), 0.0, novelty=1.0)
+    position_filter.update(everywhere, 0.0)
+    assert position_filter.elsewhere == pytest.approx(before + 0.01 * (1.0 - before), abs=1e-4)
+    position_filter.novelty = 0.0
+    position_filter.update(everywhere, 0.0)
     assert position_filter.elsewhere == pytest.approx(before + 0.01 * (1.0 - before), abs=1e-4)
 
 
@@ -313,7 +352,6 @@ def test_a_prior_beside_the_map_within_the_margin_is_accepted() -> None:
     [
         {"cell_m": 0.0},
         {"local_radius_m": -1.0},
-        {"typical_speed_m_s": 0.0},
         {"restart_probability": 0.0},
         {"restart_probability": 0.5},
         {"off_map_probability": 1.0},

@@ -21,17 +21,19 @@ GROUND = textured_ground(21)
 
 
 class CountingEngine:
-    """Passes pictures on to an engine and counts them; may be told to fail."""
+    """Passes batches of pictures on to an engine and counts them; may be told to fail."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.encoded = 0
+        self.largest_batch = 0
         self.is_broken = False
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         if self.is_broken:
             raise EngineError("the accelerator is gone")
-        self.encoded += len(images)
+        self.encoded += 1
+        self.largest_batch = max(self.largest_batch, len(images))
         return self._engine.encode(images)
 
 
@@ -64,7 +66,7 @@ def photograph(east_m: float = 0.0) -> np.ndarray:
     return GROUND.photograph(CAMERA, CameraAttitude(0.0, -90.0), 110.0, (east_m, 0.0))
 
 
-def test_a_usable_view_is_encoded_once_and_every_stage_is_timed(
+def test_a_usable_view_is_encoded_in_one_batch_and_every_stage_is_timed(
     engine: CountingEngine, region_map: RegionMap
 ) -> None:
     fix = new_localiser(engine, region_map).process("a.jpg", photograph(), telemetry(7.5))
@@ -100,7 +102,7 @@ def test_a_view_of_fog_is_not_encoded(engine: CountingEngine, region_map: Region
     assert "contrast" in fix.reason
 
 
-def test_hovering_encodes_one_view_and_never_publishes(
+def test_hovering_encodes_one_frame_and_never_publishes(
     engine: CountingEngine, region_map: RegionMap
 ) -> None:
     localiser = new_localiser(engine, region_map)

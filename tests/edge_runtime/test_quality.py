@@ -39,6 +39,8 @@ def picture() -> np.ndarray:
         sample(roll_deg=-29.0),
         sample(roll_deg=355.0),
         sample(roll_deg=-360.0),
+        sample(pitch_deg=-90.0, roll_deg=90.0),
+        sample(pitch_deg=-85.0, roll_deg=-90.0),
     ],
 )
 def test_a_view_from_a_sound_pose_is_let_through(fine: CameraPose) -> None:
@@ -52,9 +54,9 @@ def test_a_view_from_a_sound_pose_is_let_through(fine: CameraPose) -> None:
         (sample(height_m=-5.0), "height -5 m is too low"),
         (sample(pitch_deg=-19.0), "camera pitch -19 deg is too shallow"),
         (sample(pitch_deg=30.0), "camera pitch 30 deg is too shallow"),
-        (sample(roll_deg=31.0), "roll 31 deg is too steep"),
-        (sample(roll_deg=-45.0), "roll -45 deg is too steep"),
-        (sample(roll_deg=300.0), "roll 300 deg is too steep"),
+        (sample(pitch_deg=-30.0, roll_deg=37.0), "roll 37 deg is too steep"),
+        (sample(pitch_deg=-30.0, roll_deg=-45.0), "roll -45 deg is too steep"),
+        (sample(pitch_deg=-30.0, roll_deg=300.0), "roll 300 deg is too steep"),
     ],
 )
 def test_a_bad_pose_is_named(bad: CameraPose, fault: str) -> None:

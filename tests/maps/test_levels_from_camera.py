@@ -15,8 +15,8 @@ from dmnil_maps.levels import (
 )
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.localize.camera import CameraAttitude, PinholeCamera
-from edge_runtime.localize.localiser import FULL_COVERAGE
 from edge_runtime.localize.rectify import choose_window
+from edge_runtime.localize.view import FULL_COVERAGE
 
 WIDE = PinholeCamera.from_equivalent_focal_length(4000, 3000, 24.0)
 
