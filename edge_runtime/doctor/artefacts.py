@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,21 +57,48 @@ def check_map(folder: Path | None, bundle_folder: Path | None) -> Finding:
     return ok(name, f"{what}, built with this bundle")
 
 
-def check_source(path: Path | None) -> Finding:
-    """The first frame decodes."""
+def check_source(source: str | Path | None) -> Finding:
+    """The first frame of a recording decodes, or a camera or stream delivers one in time."""
     name = "source"
-    if path is None:
+    if source is None:
         return skipped(name, "--source names the one to check")
     try:
+        from edge_runtime.sources.uri import is_source_uri
+
+        if is_source_uri(str(source)):
+            return _live_source(name, str(source))
         from edge_runtime.sources.open import open_source
 
-        frame = next(iter(open_source(path)), None)
+        frame = next(iter(open_source(Path(source))), None)
     except (DmnilError, ImportError) as error:
-        return fail(name, _one_line(error), "give a folder of pictures or a video")
+        return fail(name, _one_line(error), "give a folder of pictures, a video or a camera's URI")
     if frame is None or frame.image is None:
-        return fail(name, f"{path}: its first frame does not decode", "record or copy it again")
+        return fail(name, f"{source}: its first frame does not decode", "record or copy it again")
     height, width = frame.image.shape[:2]
-    return ok(name, f"{path}: first frame {frame.name} is {width} x {height}")
+    return ok(name, f"{source}: first frame {frame.name} is {width} x {height}")
+
+
+def _live_source(name: str, uri: str) -> Finding:
+    """What comes from a camera or stream within the time that a flight would give it."""
+    from edge_runtime.sources.config import SourceConfig
+    from edge_runtime.sources.open import open_live_source
+    from edge_runtime.sources.uri import without_password
+
+    config = SourceConfig(pacing="fast")
+    shown = without_password(uri)
+    started_s = time.monotonic()
+    with closing(open_live_source(uri, config)) as source:
+        frame = source.newest(config.open_s)
+        waited_s = time.monotonic() - started_s
+        fault = source.fault
+    if frame is None:
+        advice = "is it switched on, connected, in reach, and does the address hold?"
+        return fail(name, fault or f"{shown}: no frame in {waited_s:.1f} s", advice)
+    if frame.image is None:
+        return fail(name, f"{shown}: its first frame does not decode", "record or copy it again")
+    height, width = frame.image.shape[:2]
+    what = f"{shown}: first frame {frame.name} is {width} x {height}, came after {waited_s:.1f} s"
+    return ok(name, f"{what}; {source.description}")
 
 
 def _golden_fault(bundle: EncoderBundle) -> tuple[str, float]:

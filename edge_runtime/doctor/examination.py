@@ -55,8 +55,8 @@ class DoctorConfig:
     """Encoder bundle, NAME.encoder: hashed, and run on its golden pictures."""
     map: Path | None = None
     """Region map, NAME.map: hashed, and compared with the bundle's encoder."""
-    source: Path | None = None
-    """Folder of pictures or video whose first frame is decoded."""
+    source: str | None = None
+    """Folder of pictures, video, or URI of a camera or stream, whose first frame is decoded."""
 
 
 def examine(machine: Machine, config: DoctorConfig) -> list[Finding]:

@@ -50,6 +50,8 @@ class CapturedPicture:
     """When it came, on the same clock."""
     skipped: int = 0
     """Pictures that came before it and were replaced unread."""
+    is_timed: bool = True
+    """Whether its exposure time may be relied on: not that of the backlog of a stream's start."""
     is_corrupt: bool = False
     """Whether its decoder says that parts are missing."""
 

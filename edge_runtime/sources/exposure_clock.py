@@ -7,6 +7,8 @@ from collections import deque
 _LEEWAY_S = 0.05
 _FRAMES_REMEMBERED = 256
 _LARGEST_JUMP_S = 1.0
+_SETTLED_FRAMES = 5
+_SETTLED_WITHIN_S = 0.02
 
 
 class ExposureClock:
@@ -25,6 +27,12 @@ class ExposureClock:
         self._is_monotonic = is_monotonic
         self._delay_s = delay_s
         self._zeros_s: deque[float] = deque(maxlen=_FRAMES_REMEMBERED)
+        self._frames_as_before = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether stamps may be relied on: the backlog with which many streams begin is through."""
+        return self._is_monotonic or self._frames_as_before >= _SETTLED_FRAMES
 
     def exposure_s(self, stamp_s: float | None, arrival_s: float) -> float:
         """When a frame was exposed that came at `arrival_s`; never after it came.
@@ -34,6 +42,7 @@ class ExposureClock:
             arrival_s: Seconds of `time.monotonic()`.
         """
         if stamp_s is None:
+            self._frames_as_before += 1
             return arrival_s - self._delay_s
         if self._is_monotonic:
             believed = stamp_s <= arrival_s + _LEEWAY_S
@@ -41,5 +50,9 @@ class ExposureClock:
         zero_s = arrival_s - stamp_s
         if self._zeros_s and abs(zero_s - self._zeros_s[-1]) > _LARGEST_JUMP_S:
             self._zeros_s.clear()  # the source's clock was set anew
+            self._frames_as_before = 0
+        falls = not self._zeros_s or zero_s < min(self._zeros_s) - _SETTLED_WITHIN_S
+        if not self.is_settled:
+            self._frames_as_before = 0 if falls else self._frames_as_before + 1
         self._zeros_s.append(zero_s)
         return stamp_s + min(self._zeros_s) - self._delay_s

@@ -59,6 +59,11 @@ class CaptureCounters:
 class LiveSource(Protocol):
     """A camera or stream that captures in a thread of its own: the newest frame wins."""
 
+    @property
+    def description(self) -> str:
+        """What captures, for people: the GStreamer pipeline, or OpenCV."""
+        ...
+
     def newest(self, timeout_s: float) -> Frame | None:
         """The newest frame that was not taken yet; None if none came in time."""
         ...

@@ -149,6 +149,7 @@ class GstreamerCapture:
             height=caps.get_int("height")[1],
             time_s=self._clock.exposure_s(self._stamp_s(sample, buffer), arrival_s),
             arrival_s=arrival_s,
+            is_timed=self._clock.is_settled,
             skipped=skipped,
             is_corrupt=buffer.has_flags(self._gst.BufferFlags.CORRUPTED),
         )
@@ -176,7 +177,7 @@ class GstreamerCapture:
         # The details' last line is the reason; the first names the element's source file.
         reason = (details or "").strip().splitlines()[-1:]
         texts = [error.message, *(line for line in reason if line not in error.message)]
-        raise CaptureLostError(": ".join(texts)[:_ERROR_TEXT_LIMIT])
+        raise CaptureLostError(": ".join(text.rstrip(". ") for text in texts)[:_ERROR_TEXT_LIMIT])
 
 
 def check_pipeline(gst: Any, text: str) -> None:

@@ -46,7 +46,7 @@ class CaptureSource:
         *,
         ends: bool = False,
     ) -> None:
-        self.description = description
+        self._description = description
         self._open_capture = open_capture
         self._config = config
         self._shown = shown
@@ -61,6 +61,11 @@ class CaptureSource:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"capture {shown}", daemon=True)
         self._thread.start()
+
+    @property
+    def description(self) -> str:
+        """What captures or decodes, for people."""
+        return self._description
 
     def newest(self, timeout_s: float) -> Frame | None:
         """The newest frame that was not taken yet; None if none came in time."""
@@ -158,6 +163,9 @@ class CaptureSource:
             self._count(undecodable=1, captured=picture.skipped, dropped=picture.skipped)
             return
         self._count(captured=1 + picture.skipped, dropped=picture.skipped)
+        if not picture.is_timed:
+            self._count(dropped=1)
+            return
         if watch.is_new(picture):
             self._slot.put((self._number, picture))
             self._set_fault("")

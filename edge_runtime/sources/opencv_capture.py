@@ -54,6 +54,7 @@ class OpenCvCapture:
             height=0 if is_jpeg else pixels.shape[0],
             time_s=self._clock.exposure_s(stamp_ms * 1e-3 if is_stamped else None, arrival_s),
             arrival_s=arrival_s,
+            is_timed=self._clock.is_settled,
         )
 
     def close(self) -> None:

@@ -90,9 +90,9 @@ def _csi(source: SourceUri, config: SourceConfig, elements: Container[str]) -> s
 def _rtsp(source: SourceUri, config: SourceConfig, elements: Container[str]) -> str:
     stall_us = round(config.stall_s * 1e6)
     receive = (
-        f"rtspsrc name={RTSP_NAME} location={_quoted(source.target)} protocols={config.rtsp_transport} "
-        f"latency={round(config.jitter_s * 1e3)} drop-on-latency=true "
-        f"timeout={stall_us} tcp-timeout={stall_us}"
+        f"rtspsrc name={RTSP_NAME} location={_quoted(source.target)} "
+        f"protocols={config.rtsp_transport} latency={round(config.jitter_s * 1e3)} "
+        f"drop-on-latency=true timeout={stall_us} tcp-timeout={stall_us}"
     )
     if config.codec == "auto":
         # The filter keeps sound from being taken for the picture where this text runs elsewhere.

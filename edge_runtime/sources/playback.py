@@ -47,7 +47,7 @@ class PlaybackSource:
     def __init__(
         self, recording: Recording, config: SourceConfig, shown: str, description: str = ""
     ) -> None:
-        self.description = description
+        self._description = description
         self._recording = recording
         self._config = config
         self._shown = shown
@@ -68,6 +68,11 @@ class PlaybackSource:
         """`time.monotonic()` of the recording's own time 0: what joins telemetry by time."""
         with self._guard:
             return self._start_s
+
+    @property
+    def description(self) -> str:
+        """What captures or decodes, for people."""
+        return self._description
 
     def newest(self, timeout_s: float) -> Frame | None:
         """The newest frame, or, played fast, the next one; None if none came in time.

@@ -28,7 +28,7 @@ CAMERA = (
     "! videoconvert ! video/x-raw,format=I420"
 )
 ENCODERS = {
-    "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 bitrate=4000",
+    "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 bitrate=4000 threads=1",
     "h265": "x265enc tune=zerolatency speed-preset=ultrafast key-int-max=10",
     "mjpeg": "jpegenc",
 }
@@ -72,7 +72,8 @@ def serve_rtsp(port: int, codec: str, frames: int | None, *, sound: bool) -> Non
     factory.connect("media-configure", configure)
     server.get_mount_points().add_factory("/live", factory)
     server.attach(None)
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     GLib.MainLoop().run()
 
 
@@ -81,7 +82,8 @@ def send(kind: str, port: int, codec: str, frames: int | None) -> None:
     sink = f"udpsink host=127.0.0.1 port={port} sync=false"
     pipeline = Gst.parse_launch(f"{CAMERA} ! {ENCODERS[codec]} ! {wrap} ! {sink}")
     pipeline.set_state(Gst.State.PLAYING)
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     film(pipeline.get_by_name("camera"), frames)
 
 
