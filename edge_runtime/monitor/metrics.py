@@ -55,15 +55,17 @@ COUNTERS: dict[str, CounterMetric] = {
     "log_dropped_pictures": CounterMetric(
         "log_dropped_pictures_total", "counter", "Frames logged without their picture."
     ),
-    "link_received": CounterMetric(
-        "link_received_total", "counter", "Messages of the autopilot that were heard."
+    "mavlink_received": CounterMetric(
+        "mavlink_received_total", "counter", "Messages of the autopilot that were heard."
     ),
-    "link_sent": CounterMetric("link_sent_total", "counter", "Messages sent to the autopilot."),
-    "link_unsent": CounterMetric(
-        "link_unsent_total", "counter", "Messages that nobody could be reached with."
+    "mavlink_sent": CounterMetric(
+        "mavlink_sent_total", "counter", "Messages sent to the autopilot."
     ),
-    "link_refused": CounterMetric(
-        "link_refused_total", "counter", "Frames with a wrong checksum or signature."
+    "mavlink_unsent": CounterMetric(
+        "mavlink_unsent_total", "counter", "Messages that nobody could be reached with."
+    ),
+    "mavlink_refused": CounterMetric(
+        "mavlink_refused_total", "counter", "Frames with a wrong checksum or signature."
     ),
     "disk_free_bytes": CounterMetric(
         "disk_free_bytes", "gauge", "Free space where the flight log is written."

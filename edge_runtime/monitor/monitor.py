@@ -130,7 +130,7 @@ class Monitor:
         Args:
             values: Numbers by name: those of `monitor.metrics.COUNTERS`, `telemetry_age_s`, others
                 in small letters and underscores. Texts as `source_fault` are shown but are no
-                metric. A group, `{"link": {"sent": 3}}`, is told as `link_sent`.
+                metric. A group, `{"mavlink": {"sent": 3}}`, is told as `mavlink_sent`.
         """
         now_s = self._now_s()
         self._handover.counters = (dict(values), now_s)
