@@ -9,10 +9,13 @@ import numpy as np
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.fix import IntegrityState
+from edge_runtime.localize.off_map import COMPARED, OffMapConfig, OffMapEvidence
+
+_COLD_RADIUS_M = 100.0
 
 
 @dataclass(frozen=True)
-class IntegrityConfig:
+class IntegrityConfig(OffMapConfig):
     """When a position is good enough to leave, and when it no longer is."""
 
     acquire_radius_m: float = 75.0
@@ -27,8 +30,14 @@ class IntegrityConfig:
     """Largest probability of being somewhere else while tracking; above it, coasting."""
     lost_elsewhere: float = 0.2
     """Probability of being somewhere else at which the track is given up."""
+    acquire_distant: float = 0.005
+    """Largest probability, at a first fix, of a distant place that is still in question."""
+    tracking_distant: float = 0.02
+    """Likewise while tracking; above it, coasting."""
     consistent_score: float = 4.0
     """A view speaks for the position if it scores at least this there."""
+    rival_margin: float = 1.5
+    """A view does not speak for the position if another place scores this much higher."""
     confirm_radius_m: float = 150.0
     """A view confirms a position that was known this well before it; one that merely picks a
     place out of a wider area is unconfirmed, and the state is coasting until another agrees."""
@@ -36,14 +45,17 @@ class IntegrityConfig:
     """This many of the last `confirmation_views` views must speak for a first fix."""
     confirmation_views: int = 5
     """How many independent views the confirmations are counted over."""
-    off_map_probability: float = 0.95
-    """Probability of being off the map, over `confirmation_views` views, that is reported."""
+    largest_speed_m_s: float = 50.0
+    """No drone flies faster: a position that implies more does not leave."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 < self.acquire_radius_m <= self.tracking_radius_m <= self.lost_radius_m:
             raise ConfigError("integrity radii must grow: acquire <= tracking <= lost")
         if not 1 <= self.confirmations <= self.confirmation_views:
             raise ConfigError("integrity.confirmations must lie in 1..confirmation_views")
+        if self.largest_speed_m_s <= 0.0:
+            raise ConfigError("integrity.largest_speed_m_s must be above 0")
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,14 @@ class PosteriorSummary:
     """Probability of not being near the position."""
     is_local: bool
     """Whether the filter has narrowed down to one place."""
+    east_north_m: tuple[float, float] | None = None
+    """The position, or the likeliest place while there is none; None if it is not known."""
+    time_s: float | None = None
+    """Exposure of the frame."""
+    distant: float = 0.0
+    """Probability of places on the grid so far from the position that it would be false."""
+    off_map: float = 0.0
+    """Probability, 0-1, that the ground viewed from the position has no tile."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +86,21 @@ class ViewEvidence:
     """Its score at the position estimated after it; NaN where the map has no tile."""
     prior_radius_m: float
     """The filter's 95 % radius before it; infinite while the filter is cold."""
+    best_score: float = float("nan")
+    """Its highest score anywhere that was in question."""
+    novelty: float = 1.0
+    """Share of an independent view that it is worth, 0-1."""
+    compared: int = COMPARED
+    """Tiles, times headings and heights, that `best_score` is the best of."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a position was, and how well it was known."""
+
+    east_north_m: tuple[float, float]
+    time_s: float
+    radius95_m: float
 
 
 class IntegrityMonitor:
@@ -74,10 +109,13 @@ class IntegrityMonitor:
     def __init__(self, config: IntegrityConfig) -> None:
         self._config = config
         self._support: deque[bool] = deque(maxlen=config.confirmation_views)
-        self._off_map: deque[bool] = deque(maxlen=config.confirmation_views)
+        self._off_map = OffMapEvidence(config)
         self._has_published = False
+        self._has_left_map = False
         self._is_confirmed = False
         self._confirmations_needed = config.confirmations
+        self._supported: _Place | None = None
+        self._published: _Place | None = None
         self.state = IntegrityState.INIT
         self.reset_counter = 0
 
@@ -90,30 +128,58 @@ class IntegrityMonitor:
             view: The frame's evidence, None if it gave none.
         """
         if view is not None:
-            supports = np.isfinite(view.score) and view.score >= self._config.consistent_score
-            self._support.append(bool(supports))
-            if supports:
-                self._is_confirmed = view.prior_radius_m <= self._config.confirm_radius_m
-            self._off_map.append(
-                not summary.is_local and summary.elsewhere >= self._config.off_map_probability
-            )
+            self._weigh(summary, view)
         if self.state.publishes:
             self.state, reason = self._keep(summary)
         else:
             self.state, reason = self._acquire(summary)
+        if self.state.publishes:
+            self._off_map.forget()
+            self._published = _place_of(summary)
+        else:
+            self._published = None
         return self.state, reason
+
+    def _weigh(self, summary: PosteriorSummary, view: ViewEvidence) -> None:
+        """Count a view for or against the position, and for or against the map."""
+        config = self._config
+        supports = bool(np.isfinite(view.score) and view.score >= config.consistent_score)
+        if supports and np.isfinite(view.best_score):
+            supports = view.score >= view.best_score - config.rival_margin
+        if supports and not self.state.publishes:
+            # Views that picked places which no drone could fly between never agreed.
+            place = _place_of(summary)
+            if not self._is_feasible(self._supported, place):
+                self._support.clear()
+            self._supported = place
+        self._support.append(supports)
+        if supports:
+            self._is_confirmed = view.prior_radius_m <= config.confirm_radius_m
+        if not np.isfinite(view.prior_radius_m):
+            self._off_map.add(view.best_score, view.novelty, view.compared)
 
     def _keep(self, summary: PosteriorSummary) -> tuple[IntegrityState, str]:
         config = self._config
         if not summary.is_local or summary.elsewhere >= config.lost_elsewhere:
             self._forget(config.confirmations)
             return IntegrityState.LOST, "recent views contradict the track"
+        if not self._is_feasible(self._published, _place_of(summary)):
+            self._forget(config.confirmations)
+            return IntegrityState.LOST, "the position jumped further than a drone can fly"
         if summary.radius95_m > config.lost_radius_m:
             # The filter still follows the same track: one view may bring it back, unconfirmed.
             self._forget(confirmations_needed=1)
             return IntegrityState.LOST, f"95 % radius grew to {summary.radius95_m:.0f} m"
+        if summary.off_map >= config.off_map_probability and (
+            summary.radius95_m > config.tracking_radius_m
+        ):
+            self._forget(confirmations_needed=1)
+            self._has_left_map = True
+            return IntegrityState.OUT_OF_MAP, "the track has left the map"
         if summary.elsewhere > config.tracking_elsewhere:
             return IntegrityState.COASTING, f"{100 * summary.elsewhere:.0f} % doubt in the track"
+        if summary.distant > config.tracking_distant:
+            return IntegrityState.COASTING, f"{100 * summary.distant:.0f} % for a distant place"
         if summary.radius95_m > config.tracking_radius_m:
             return IntegrityState.COASTING, f"95 % radius is {summary.radius95_m:.0f} m"
         if len(self._support) == self._support.maxlen and not any(self._support):
@@ -125,6 +191,7 @@ class IntegrityMonitor:
     def _forget(self, confirmations_needed: int) -> None:
         self._confirmations_needed = confirmations_needed
         self._support.clear()
+        self._supported = None
         self._is_confirmed = False
 
     def _acquire(self, summary: PosteriorSummary) -> tuple[IntegrityState, str]:
@@ -132,12 +199,19 @@ class IntegrityMonitor:
         waiting = IntegrityState.LOST if self._has_published else IntegrityState.ACQUIRING
         if not summary.is_local:
             self._confirmations_needed = config.confirmations
+            self._has_left_map = False
         if not self._support and not self._has_published:
             return IntegrityState.INIT, "no usable view yet"
-        if len(self._off_map) == self._off_map.maxlen and all(self._off_map):
-            return IntegrityState.OUT_OF_MAP, f"{100 * summary.elsewhere:.0f} % off the map"
+        if not summary.is_local and self._off_map.probability >= config.off_map_probability:
+            return IntegrityState.OUT_OF_MAP, (
+                f"the last {self._off_map.views} views fit nothing of the map"
+            )
+        if self._has_left_map and summary.off_map >= config.off_map_probability:
+            return IntegrityState.OUT_OF_MAP, "the track has left the map"
         if not summary.is_local or summary.elsewhere > config.acquire_elsewhere:
             return waiting, "no place on the map stands out yet"
+        if summary.distant > config.acquire_distant:
+            return waiting, f"{100 * summary.distant:.1f} % for a distant place"
         if summary.radius95_m > config.acquire_radius_m:
             return waiting, f"95 % radius is {summary.radius95_m:.0f} m"
         if sum(self._support) < self._confirmations_needed:
@@ -145,4 +219,26 @@ class IntegrityMonitor:
         if self._has_published:
             self.reset_counter += 1
         self._has_published = True
+        self._has_left_map = False
         return self._keep(summary)
+
+    def _is_feasible(self, before: _Place | None, now: _Place | None) -> bool:
+        """Whether a drone can have flown from one place to the other, as well as they are known."""
+        if before is None or now is None:
+            return True
+        distance_m = float(
+            np.hypot(
+                now.east_north_m[0] - before.east_north_m[0],
+                now.east_north_m[1] - before.east_north_m[1],
+            )
+        )
+        flown_m = self._config.largest_speed_m_s * abs(now.time_s - before.time_s)
+        return distance_m <= flown_m + before.radius95_m + now.radius95_m
+
+
+def _place_of(summary: PosteriorSummary) -> _Place | None:
+    if summary.east_north_m is None or summary.time_s is None:
+        return None
+    # A cold filter has no radius; what is then its peak may lie a view's width beside the truth.
+    radius_m = summary.radius95_m if np.isfinite(summary.radius95_m) else _COLD_RADIUS_M
+    return _Place(summary.east_north_m, summary.time_s, radius_m)

@@ -20,11 +20,11 @@ _CIRCLE_95 = 2.448
 class TelemetryErrorConfig:
     """Standard deviations of what telemetry says about the camera."""
 
-    heading_deg: float = 5.0
+    heading_deg: float = 3.0
     """Compass and mounting."""
-    pitch_deg: float = 3.0
+    pitch_deg: float = 1.5
     """Gimbal and mounting; the same figure is used for roll."""
-    height_share: float = 0.1
+    height_share: float = 0.07
     """Height above the viewed ground, relative: barometer, and terrain unlike the take-off's."""
 
     def __post_init__(self) -> None:

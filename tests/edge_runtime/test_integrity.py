@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,11 +27,15 @@ CONFIG = IntegrityConfig(
     confirm_radius_m=150.0,
     confirmations=3,
     confirmation_views=5,
+    rival_margin=1.5,
+    acquire_distant=0.005,
+    tracking_distant=0.02,
+    largest_speed_m_s=50.0,
     off_map_probability=0.95,
+    off_map_prior=0.2,
 )
 GOOD = PosteriorSummary(radius95_m=40.0, elsewhere=0.001, is_local=True)
 NOWHERE = PosteriorSummary(radius95_m=float("inf"), elsewhere=0.4, is_local=False)
-OFF_MAP = PosteriorSummary(radius95_m=float("inf"), elsewhere=0.99, is_local=False)
 AGREES = ViewEvidence(score=5.0, prior_radius_m=50.0)
 DISAGREES = ViewEvidence(score=0.0, prior_radius_m=50.0)
 PICKS_A_PLACE = ViewEvidence(score=5.0, prior_radius_m=400.0)
@@ -254,41 +259,157 @@ def test_every_relocalisation_counts_once() -> None:
 # Off the map
 
 
-def test_off_the_map_for_long_enough_is_said_so() -> None:
-    monitor = new_monitor()
-    states = [monitor.update(OFF_MAP, DISAGREES)[0] for _ in range(6)]
-    waiting = [IntegrityState.ACQUIRING] * (CONFIG.confirmation_views - 1)
-    assert states == [*waiting, IntegrityState.OUT_OF_MAP, IntegrityState.OUT_OF_MAP]
-    assert monitor.update(OFF_MAP, DISAGREES)[1] == "99 % off the map"
+FITS_NOTHING = ViewEvidence(score=0.0, prior_radius_m=float("inf"), best_score=4.0)
 
 
-def test_one_view_less_sure_of_it_takes_it_back() -> None:
+def test_views_that_fit_nothing_of_the_map_over_enough_new_ground_say_so() -> None:
     monitor = new_monitor()
-    for _ in range(8):
-        monitor.update(OFF_MAP, DISAGREES)
-    assert monitor.update(NOWHERE, DISAGREES)[0] is IntegrityState.ACQUIRING
+    states = [monitor.update(NOWHERE, FITS_NOTHING)[0] for _ in range(15)]
+    first = states.index(IntegrityState.OUT_OF_MAP)
+    assert first >= CONFIG.confirmation_views
+    assert states[:first] == [IntegrityState.ACQUIRING] * first
+    assert states[first:] == [IntegrityState.OUT_OF_MAP] * (15 - first)
+    assert monitor.update(NOWHERE, None)[1] == "the last 15 views fit nothing of the map"
+
+
+def test_the_same_ground_seen_again_does_not_say_so() -> None:
+    monitor = new_monitor()
+    stale = replace(FITS_NOTHING, novelty=0.01)
+    for _ in range(100):
+        assert monitor.update(NOWHERE, stale)[0] is IntegrityState.ACQUIRING
+
+
+def test_views_that_were_compared_with_a_small_part_of_the_map_do_not_say_so() -> None:
+    monitor = new_monitor()
+    nearby = replace(FITS_NOTHING, prior_radius_m=100.0)
+    for _ in range(100):
+        assert monitor.update(NOWHERE, nearby)[0] is IntegrityState.ACQUIRING
 
 
 def test_a_local_filter_in_doubt_is_not_off_the_map() -> None:
     monitor = new_monitor()
-    for _ in range(8):
-        state, _ = monitor.update(summary(elsewhere=0.99), DISAGREES)
+    for _ in range(30):
+        state, _ = monitor.update(summary(elsewhere=0.99), FITS_NOTHING)
     assert state is IntegrityState.ACQUIRING
 
 
 def test_from_off_the_map_a_position_can_be_acquired() -> None:
     monitor = new_monitor()
-    for _ in range(8):
-        monitor.update(OFF_MAP, DISAGREES)
+    for _ in range(20):
+        monitor.update(NOWHERE, FITS_NOTHING)
+    assert monitor.state is IntegrityState.OUT_OF_MAP
     states = [monitor.update(GOOD, AGREES)[0] for _ in range(3)]
     assert states == [IntegrityState.ACQUIRING] * 2 + [IntegrityState.TRACKING]
 
 
 def test_a_lost_drone_may_turn_out_to_be_off_the_map() -> None:
     monitor = lost_monitor()
-    states = [monitor.update(OFF_MAP, DISAGREES)[0] for _ in range(5)]
-    assert IntegrityState.OUT_OF_MAP not in states[:3]
+    states = [monitor.update(NOWHERE, FITS_NOTHING)[0] for _ in range(20)]
+    assert states[0] is IntegrityState.LOST
     assert states[-1] is IntegrityState.OUT_OF_MAP
+
+
+def test_a_track_beyond_the_maps_edge_coasts_while_it_is_known_and_is_out_of_the_map_after() -> (
+    None
+):
+    monitor = tracking_monitor()
+    beyond = replace(GOOD, off_map=1.0)
+    assert monitor.update(beyond, None)[0] is IntegrityState.TRACKING
+    assert monitor.update(replace(beyond, radius95_m=140.0), None)[0].publishes
+    left = replace(beyond, radius95_m=151.0)
+    out = IntegrityState.OUT_OF_MAP, "the track has left the map"
+    assert monitor.update(left, None) == out
+    assert monitor.update(left, None) == out
+
+
+def test_one_view_brings_a_track_back_from_beyond_the_edge_and_counts_a_reset() -> None:
+    monitor = tracking_monitor()
+    monitor.update(replace(GOOD, off_map=1.0, radius95_m=151.0), None)
+    assert monitor.update(GOOD, PICKS_A_PLACE)[0] is IntegrityState.COASTING
+    assert monitor.update(GOOD, AGREES)[0] is IntegrityState.TRACKING
+    assert monitor.reset_counter == 1
+
+
+def test_a_wide_radius_over_the_map_is_no_leaving() -> None:
+    monitor = tracking_monitor()
+    assert monitor.update(summary(radius95_m=200.0), None)[0] is IntegrityState.COASTING
+
+
+# Places that no drone can fly between
+
+
+def at(east_m: float, time_s: float, **changes: Any) -> PosteriorSummary:
+    return replace(GOOD, east_north_m=(east_m, 0.0), time_s=time_s, **changes)
+
+
+def tracking_at_origin() -> IntegrityMonitor:
+    monitor = new_monitor()
+    for second in range(CONFIG.confirmations):
+        monitor.update(at(0.0, float(second)), AGREES)
+    assert monitor.state is IntegrityState.TRACKING
+    return monitor
+
+
+REACH_M = CONFIG.largest_speed_m_s * 1.0 + 2 * GOOD.radius95_m
+
+
+@pytest.mark.parametrize("direction", [-1.0, 1.0])
+def test_a_position_that_implies_an_impossible_speed_does_not_leave(direction: float) -> None:
+    monitor = tracking_at_origin()
+    jumped = monitor.update(at(direction * (REACH_M + 1.0), 3.0), AGREES)
+    assert jumped == (IntegrityState.LOST, "the position jumped further than a drone can fly")
+    for second in (4.0, 5.0):
+        assert not monitor.update(at(direction * REACH_M, second), AGREES)[0].publishes
+    assert monitor.update(at(direction * REACH_M, 6.0), AGREES)[0] is IntegrityState.TRACKING
+    assert monitor.reset_counter == 1
+
+
+def test_a_position_within_a_drones_reach_leaves() -> None:
+    monitor = tracking_at_origin()
+    assert monitor.update(at(REACH_M - 1.0, 3.0), AGREES)[0] is IntegrityState.TRACKING
+
+
+def test_after_a_gap_a_drone_may_be_further_away() -> None:
+    monitor = tracking_at_origin()
+    assert monitor.update(at(2 * REACH_M, 10.0), AGREES)[0] is IntegrityState.TRACKING
+
+
+def test_views_that_picked_places_far_apart_do_not_confirm_each_other() -> None:
+    monitor = new_monitor()
+    for second in range(30):
+        state, _ = monitor.update(at(1000.0 * (second % 2), float(second)), AGREES)
+        assert state is IntegrityState.ACQUIRING
+
+
+# Rival places
+
+
+def test_no_first_fix_while_a_distant_place_is_still_in_question() -> None:
+    monitor = new_monitor()
+    rivalled = replace(GOOD, distant=0.01)
+    for _ in range(20):
+        assert monitor.update(rivalled, AGREES) == (
+            IntegrityState.ACQUIRING,
+            "1.0 % for a distant place",
+        )
+    assert monitor.update(GOOD, AGREES)[0] is IntegrityState.TRACKING
+
+
+def test_it_coasts_while_a_distant_place_comes_into_question() -> None:
+    monitor = tracking_monitor()
+    coasting = IntegrityState.COASTING, "5 % for a distant place"
+    assert monitor.update(replace(GOOD, distant=0.05), AGREES) == coasting
+    assert monitor.update(GOOD, AGREES)[0] is IntegrityState.TRACKING
+
+
+@pytest.mark.parametrize(("beyond", "confirms"), [(-0.1, True), (0.1, False)])
+def test_a_view_that_scores_much_higher_elsewhere_confirms_nothing(
+    beyond: float, confirms: bool
+) -> None:
+    monitor = new_monitor()
+    best = AGREES.score + CONFIG.rival_margin + beyond
+    states = [monitor.update(GOOD, replace(AGREES, best_score=best))[0] for _ in range(10)]
+    assert (IntegrityState.TRACKING in states) is confirms
 
 
 # Always
@@ -297,7 +418,7 @@ def test_a_lost_drone_may_turn_out_to_be_off_the_map() -> None:
 FRAMES = st.lists(
     st.tuples(
         st.builds(summary, st.floats(5.0, 600.0), st.floats(0.0, 1.0), st.booleans())
-        | st.sampled_from([GOOD, GOOD, GOOD, NOWHERE, OFF_MAP]),
+        | st.sampled_from([GOOD, GOOD, GOOD, NOWHERE]),
         st.none() | st.sampled_from([AGREES, AGREES, DISAGREES, PICKS_A_PLACE]),
     ),
     max_size=60,
@@ -348,6 +469,9 @@ def test_positions_leave_only_as_promised(
         {"tracking_radius_m": CONFIG.lost_radius_m + 1.0},
         {"confirmations": 0},
         {"confirmations": 6},
+        {"largest_speed_m_s": 0.0},
+        {"off_map_prior": 0.99},
+        {"largest_off_map_log_ratio": 0.0},
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(setting: dict[str, Any]) -> None:
