@@ -81,7 +81,8 @@ class GstreamerCapture:
         self._arrived = 0
         self._read = 0
         probe = gst.PadProbeType.BUFFER
-        self._sink.get_static_pad("sink").add_probe(probe, self._remember_arrival)
+        self._sink_pad = self._sink.get_static_pad("sink")
+        self._probe = self._sink_pad.add_probe(probe, self._remember_arrival)
         if self._pipeline.set_state(gst.State.PLAYING) == gst.StateChangeReturn.FAILURE:
             try:
                 self._raise_what_the_bus_says(_STATE_CHANGE_NS // 5)
@@ -103,7 +104,9 @@ class GstreamerCapture:
         """Stop the pipeline and release what it holds."""
         self._pipeline.set_state(self._gst.State.NULL)
         self._pipeline.get_state(_STATE_CHANGE_NS)
-        self._bus.set_flushing(True)
+        # The probe refers to this object and this object to the pipeline: a ring through
+        # GStreamer that Python cannot see and would never free.
+        self._sink_pad.remove_probe(self._probe)
 
     def _take_first_video_alone(self) -> None:
         """Keep an RTSP camera's sound away: to keep in step with it would shift the pictures."""

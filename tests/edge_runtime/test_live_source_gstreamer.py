@@ -1,0 +1,373 @@
+"""Real GStreamer pipelines, and real streams from a process that can be killed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_runtime.contract.errors import SourceError
+from edge_runtime.doctor.artefacts import check_source
+from edge_runtime.doctor.finding import Status
+from edge_runtime.sources.capture import CaptureLostError
+from edge_runtime.sources.config import SourceConfig
+from edge_runtime.sources.exposure_clock import ExposureClock
+from edge_runtime.sources.frame import Frame, LiveSource
+from edge_runtime.sources.gstreamer import (
+    ElementRegistry,
+    GstreamerCapture,
+    camera_sends_jpeg,
+    load_gstreamer,
+)
+from edge_runtime.sources.open import open_live_source
+from edge_runtime.sources.pipeline import pipeline_text
+from tests.edge_runtime.clock_picture import HEIGHT, WIDTH, shown_time_s
+
+SENDER = Path(__file__).with_name("stream_sender.py")
+FRAME_S = 0.05
+NEEDED = (
+    "videotestsrc",
+    "appsink",
+    "rtspsrc",
+    "rtpjitterbuffer",
+    "mpegtsmux",
+    "jpegenc",
+    "x264enc",
+    "avdec_h264",
+)
+QUICK = SourceConfig(stall_s=0.6, first_wait_s=0.1, longest_wait_s=0.3)
+BALL = "gst://videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240"
+
+
+def _gstreamer() -> tuple[Any, str]:
+    """GStreamer, or why these tests cannot run."""
+    try:
+        gst = load_gstreamer()
+        import gi
+
+        gi.require_version("GstRtspServer", "1.0")
+    except ImportError as error:
+        return None, f"GStreamer's Python bindings are missing: {error}"
+    except ValueError as error:
+        return None, f"gir1.2-gst-rtsp-server-1.0 is missing: {error}"
+    missing = [name for name in NEEDED if name not in ElementRegistry(gst)]
+    return gst, f"GStreamer has no {', '.join(missing)}" if missing else ""
+
+
+GST, REASON = _gstreamer()
+pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
+
+
+@contextmanager
+def sender(kind: str, port: int, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A camera on loopback, in a process of its own."""
+    command = [sys.executable, str(SENDER), kind, str(port), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def port() -> int:
+    """A port of loopback that nobody uses, for TCP and UDP."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def frames_of(source: LiveSource, count: int, timeout_s: float = 8.0) -> list[Frame]:
+    """The next frames; fails with the source's own words if they do not come."""
+    until_s = time.monotonic() + timeout_s
+    frames: list[Frame] = []
+    while len(frames) < count and time.monotonic() < until_s:
+        frame = source.newest(0.2)
+        if frame is not None:
+            frames.append(frame)
+    assert len(frames) == count, source.fault or f"only {len(frames)} frames came"
+    return frames
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 8.0) -> bool:
+    end_s = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < end_s:
+        time.sleep(0.01)
+    return condition()
+
+
+def stamp_errors_s(frames: list[Frame]) -> list[float]:
+    """How far the frames' times are from the moments that their pictures show."""
+    errors_s = []
+    for frame in frames:
+        assert frame.image is not None
+        assert frame.time_s is not None
+        shown_s = shown_time_s(frame.image, frame.time_s)
+        if shown_s is not None:
+            errors_s.append(frame.time_s - shown_s)
+    assert len(errors_s) >= 0.9 * len(frames), "pictures are torn"
+    return errors_s
+
+
+# Pipelines
+
+
+def test_a_slow_consumer_gets_the_newest_frame_of_a_pipeline_and_drops_are_counted() -> None:
+    with closing(open_live_source(f"{BALL},framerate=50/1")) as source:
+        frames = frames_of(source, 1)
+        for _ in range(8):
+            time.sleep(0.1)
+            frames += frames_of(source, 1)
+        counters = source.counters
+        assert source.fault == ""
+        assert "videotestsrc is-live=true" in source.description
+    numbers = [frame.number for frame in frames if frame.number is not None]
+    assert numbers == sorted(set(numbers))
+    assert [frame.name for frame in frames] == [f"{number:06d}" for number in numbers]
+    assert counters.dropped >= 20
+    still_waiting = counters.captured - counters.dropped - counters.repeated - len(frames)
+    assert still_waiting in (0, 1)
+    # Live sources stamp frames with the moment that their clock gave: 20 ms apart, dropped or not.
+    times_s = np.array([frame.time_s for frame in frames])
+    assert np.diff(times_s) == pytest.approx(np.diff(numbers) * 0.02, abs=0.002)
+
+
+def test_pixels_and_jpegs_of_a_pipeline_come_through() -> None:
+    red = "gst://videotestsrc is-live=true pattern=red ! video/x-raw,width=322,height=50"
+    config = SourceConfig(stuck_s=0.0)
+    with closing(open_live_source(red, config)) as source:
+        (frame,) = frames_of(source, 1)
+        assert frame.image is not None
+        assert frame.image.shape == (50, 322, 3)  # rows of 966 bytes are padded to 968
+        assert np.abs(frame.image.astype(int) - (255, 0, 0)).max() < 6
+        assert frame.encoded is None
+    with closing(open_live_source(f"{red} ! jpegenc", config)) as source:
+        (frame,) = frames_of(source, 1)
+        assert frame.image is not None
+        assert frame.encoded is not None
+        decoded = cv2.imdecode(np.frombuffer(frame.encoded, np.uint8), cv2.IMREAD_COLOR)
+        assert decoded is not None
+        assert np.array_equal(frame.image, decoded[:, :, ::-1])
+
+
+def test_a_camera_that_sends_one_picture_for_ever_is_stuck() -> None:
+    frozen = (
+        "gst://videotestsrc num-buffers=1 ! imagefreeze is-live=true ! video/x-raw,framerate=30/1"
+    )
+    with closing(open_live_source(frozen, SourceConfig(stuck_s=0.3, stall_s=5.0))) as source:
+        frames_of(source, 1)
+        assert until(lambda: "has not changed for" in source.fault)
+        assert source.newest(0.2) is None
+        assert source.counters.repeated >= 5
+
+
+def test_a_pipeline_that_stalls_is_run_again() -> None:
+    # Ten frames from one camera, while the other that shares the way never says anything.
+    stalling = (
+        "gst://videotestsrc is-live=true pattern=ball num-buffers=10 ! "
+        "video/x-raw,width=64,height=48,framerate=50/1 ! funnel name=f "
+        "appsrc is-live=true format=time caps=video/x-raw,format=I420,width=64,height=48,"
+        "framerate=50/1 ! f. f."
+    )
+    with closing(open_live_source(stalling, QUICK)) as source:
+        frames_of(source, 1)
+        assert until(lambda: "no frame for 0." in source.fault)
+        assert until(lambda: source.counters.captured > 10)
+        assert source.counters.stalls >= 1
+        assert not source.has_ended
+
+
+def test_a_finite_pipeline_ends() -> None:
+    finite = "gst://videotestsrc num-buffers=5 pattern=snow ! video/x-raw,width=64,height=48"
+    with closing(open_live_source(finite)) as source:
+        assert until(lambda: "ended" in source.fault)
+        assert source.newest(0.0) is not None
+        assert source.has_ended
+        assert source.counters.captured == 5
+        assert source.counters.dropped == 4
+
+
+def test_a_pipeline_that_fails_says_why_and_is_tried_again() -> None:
+    failing = f"{BALL} ! identity error-after=3"
+    with closing(open_live_source(failing, QUICK)) as source:
+        assert until(lambda: "Failed after iterations as requested" in source.fault)
+        assert until(lambda: source.counters.reconnects >= 2)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "message"),
+    [
+        ("nosuchcamera ! videoconvert", 'no element "nosuchcamera"'),
+        ("videotestsrc ! ! videoconvert", "GStreamer refuses the pipeline"),
+        ("videotestsrc nonsense=3", 'no property "nonsense"'),
+        ("rtspsrc location=rtsp://a:secret@b/c ! nosuch", r"rtsp://a:\*\*\*@b/c"),
+    ],
+)
+def test_a_bad_pipeline_is_one_line_at_once(pipeline: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message) as caught:
+        open_live_source(f"gst://{pipeline}")
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_pipeline_that_ends_in_something_else_says_what_it_should_end_in() -> None:
+    text = "videotestsrc ! video/x-raw,format=GRAY16_LE ! appsink name=frames"
+    ends_in = r"GRAY16_LE.*: let it end in videoconvert"
+    with (
+        closing(GstreamerCapture(GST, text, ExposureClock(is_monotonic=True))) as capture,
+        pytest.raises(CaptureLostError, match=ends_in),
+    ):
+        capture.read(5.0)
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_no_character_of_a_location_leaves_its_quotes(path: str) -> None:
+    text = pipeline_text(f"rtsp://camera/{path}", SourceConfig(), {"avdec_h264"})
+    pipeline = GST.parse_launch(text)
+    assert pipeline.get_by_name("camera").get_property("location") == f"rtsp://camera/{path}"
+
+
+def test_a_device_that_is_no_camera_is_a_loss_that_names_it(tmp_path: Path) -> None:
+    if "v4l2src" not in ElementRegistry(GST):
+        pytest.skip("GStreamer has no v4l2src")
+    device = tmp_path / "video0"
+    device.write_bytes(b"")
+    with pytest.raises(CaptureLostError, match="video0 cannot be opened"):
+        camera_sends_jpeg(GST, str(device))
+    with closing(open_live_source(f"v4l2://{device}", QUICK)) as source:
+        assert until(lambda: "video0 cannot be opened: is it in use, or no camera?" in source.fault)
+
+
+def test_without_gstreamer_opencv_captures_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, port: int
+) -> None:
+    monkeypatch.setitem(sys.modules, "gi", None)
+    with sender("rtsp", port), closing(open_live_source(f"rtsp://127.0.0.1:{port}/live")) as source:
+        assert source.description == "captured by OpenCV"
+        assert "captured by OpenCV, not GStreamer" in caplog.text
+        # The decoder and OpenCV's reader hold two frames back, which nobody can know.
+        assert statistics.median(stamp_errors_s(frames_of(source, 20))) < 4 * FRAME_S
+    with pytest.raises(SourceError, match="OpenCV alone cannot read rtp://: install GStreamer"):
+        open_live_source("rtp://:5600")
+    with pytest.raises(SourceError, match="its Python bindings are missing"):
+        open_live_source(BALL, SourceConfig(backend="gstreamer"))
+
+
+# Streams
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "config"),
+    [
+        ("rtsp", "h264", SourceConfig()),
+        ("rtsp", "h264", SourceConfig(codec="h264", rtsp_transport="udp")),
+        ("rtsp", "mjpeg", SourceConfig(codec="mjpeg")),
+        ("rtp", "h264", SourceConfig()),
+    ],
+)
+def test_frames_of_a_stream_are_stamped_with_their_exposure(
+    kind: str, codec: str, config: SourceConfig, port: int
+) -> None:
+    uri = f"rtsp://127.0.0.1:{port}/live" if kind == "rtsp" else f"rtp://127.0.0.1:{port}"
+    with sender(kind, port, "--codec", codec), closing(open_live_source(uri, config)) as source:
+        frames = frames_of(source, 25)
+        assert source.fault == ""
+    errors_s = stamp_errors_s(frames)
+    assert abs(statistics.median(errors_s)) < FRAME_S / 2
+    assert all((frame.encoded is not None) == (codec == "mjpeg") for frame in frames)
+    image = frames[-1].image
+    assert image is not None
+    assert image.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_an_mpeg_transport_stream_is_stamped_evenly(port: int) -> None:
+    with sender("udp", port), closing(open_live_source(f"udp://127.0.0.1:{port}")) as source:
+        errors_s = stamp_errors_s(frames_of(source, 25))
+    # A frame is known to be whole only when the next but one begins.
+    assert -0.01 < statistics.median(errors_s) < 4 * FRAME_S
+    assert statistics.quantiles(errors_s, n=4)[2] - statistics.quantiles(errors_s, n=4)[0] < FRAME_S
+
+
+def test_a_camera_with_sound_is_not_slowed_by_it(port: int) -> None:
+    uri = f"rtsp://127.0.0.1:{port}/live"
+    with sender("rtsp", port, "--sound"), closing(open_live_source(uri)) as source:
+        errors_s = stamp_errors_s(frames_of(source, 20))
+    assert abs(statistics.median(errors_s)) < FRAME_S / 2
+
+
+def test_an_rtsp_server_that_is_killed_and_comes_back_is_taken_up_again(port: int) -> None:
+    uri = f"rtsp://127.0.0.1:{port}/live"
+    with closing(open_live_source(uri, QUICK)) as source:
+        assert until(lambda: "Could not" in source.fault)  # nobody there yet
+        with sender("rtsp", port) as camera:
+            before = frames_of(source, 5)[-1]
+            assert source.fault == ""
+            lost = source.counters.reconnects
+            camera.kill()
+            camera.wait()
+            assert until(lambda: "opening again" in source.fault)
+            assert source.newest(0.2) is None
+        with sender("rtsp", port):
+            frames = frames_of(source, 10)
+            assert source.fault == ""
+            assert source.counters.reconnects > lost
+        assert not source.has_ended
+    assert frames[0].number is not None
+    assert before.number is not None
+    assert frames[0].number > before.number
+    assert abs(statistics.median(stamp_errors_s(frames))) < FRAME_S / 2
+
+
+def test_a_stream_that_falls_silent_is_a_stall_and_is_taken_up_again(port: int) -> None:
+    uri = f"rtp://127.0.0.1:{port}"
+    with closing(open_live_source(uri, QUICK)) as source:
+        with sender("rtp", port, "--frames", "15"):
+            frames_of(source, 5)
+            assert until(lambda: "no frame for 0." in source.fault)
+        assert source.counters.stalls >= 1
+        with sender("rtp", port):
+            frames_of(source, 5)
+            assert source.fault == ""
+
+
+def test_opening_again_and_again_leaves_nothing_behind() -> None:
+    def threads_and_files() -> tuple[int, int]:
+        return threading.active_count(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+    def open_once() -> None:
+        with closing(open_live_source(f"{BALL},framerate=100/1")) as source:
+            frames_of(source, 1)
+
+    open_once()
+    before = threads_and_files()
+    for _ in range(10):
+        open_once()
+    after = threads_and_files()
+    assert after[0] <= before[0]
+    assert after[1] <= before[1] + 2
+
+
+def test_the_doctor_waits_for_the_first_frame_of_a_stream(port: int) -> None:
+    with sender("rtsp", port):
+        finding = check_source(f"rtsp://pilot:secret@127.0.0.1:{port}/live")
+    assert finding.status is Status.OK
+    assert f"{WIDTH} x {HEIGHT}" in finding.what
+    assert "rtspsrc" in finding.what
+    assert "secret" not in finding.what
