@@ -22,6 +22,16 @@ class PosteriorGrid:
 
 
 @dataclass(frozen=True)
+class ScoredGround:
+    """Ground that looks like the view, in the map's frame, and the level of tiles it lies on."""
+
+    level: int
+    east_m: float
+    north_m: float
+    similarity: float
+
+
+@dataclass(frozen=True)
 class FixDetails:
     """What the localiser saw in one frame; arrays that nobody changes any more."""
 
@@ -30,3 +40,10 @@ class FixDetails:
     posterior: PosteriorGrid | None = None
     matched_tiles: tuple[tuple[int, float], ...] = ()
     """The map's rows that look most like the view, with their similarity, best first."""
+    matched_ground: tuple[ScoredGround, ...] = ()
+    """Where the localiser names no tiles: ground that looks most like the view, best first."""
+
+    @property
+    def has_matches(self) -> bool:
+        """Whether the frame was searched for."""
+        return bool(self.matched_tiles or self.matched_ground)

@@ -73,7 +73,7 @@ class LiveState:
     def _state(self, now_s: float) -> dict[str, Any]:
         tally = self._tally
         handover, fix = tally.handover, tally.fix
-        frame, seen = handover.frame, handover.details
+        frame, seen, matched = handover.frame, handover.details, handover.matched
         memory = memory_use()
         return {
             "health": self._judge().as_dict(),
@@ -89,6 +89,8 @@ class LiveState:
             "has_view": seen is not None and seen.details.view is not None,
             "has_posterior": seen is not None and seen.details.posterior is not None,
             "matches": self._matches(fix),
+            "matches_number": None if matched is None else matched.number,
+            "matches_age_s": None if matched is None else now_s - matched.at_s,
             "memory_bytes": None if memory is None else memory.resident,
             "counters": tally.counters,
         }
@@ -137,9 +139,9 @@ class LiveState:
         return told
 
     def _matches(self, fix: Fix | None) -> list[dict[str, Any]]:
-        """The frame's best tiles; where only their ground is known, that, without a size."""
-        seen = self._tally.handover.details
-        if seen is not None and seen.details.matched_tiles:
+        """The last search's best tiles, or the ground that the fix names, which has no size."""
+        seen = self._tally.handover.matched
+        if seen is not None:
             return [
                 {
                     "east_m": match.east_m,

@@ -6,12 +6,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.localize.hypothesis_evidence import ScoredView
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.localize.position_grid import PositionGrid
-from edge_runtime.monitor.details import FixDetails, PosteriorGrid
+from edge_runtime.monitor.details import FixDetails, PosteriorGrid, ScoredGround
+from edge_runtime.monitor.tile_match import MATCHES
 
 _MOST_CELLS = 400 * 400
-_MATCHES = 5
+_BEST_CELLS = 400
+"""Enough for the best tiles, each of which is the best of several cells."""
 
 
 def details_of(localiser: Localiser) -> FixDetails:
@@ -22,11 +25,29 @@ def details_of(localiser: Localiser) -> FixDetails:
     view: npt.NDArray[np.uint8] | None = getattr(localiser, "view", None)
     grid: PositionGrid | None = getattr(localiser, "position_grid", None)
     rows, scores = getattr(localiser, "matched_rows", ((), ()))
-    best = zip(rows[:_MATCHES], scores[:_MATCHES], strict=True)
+    best = zip(rows[:MATCHES], scores[:MATCHES], strict=True)
     return FixDetails(
         view=None if view is None else view.copy(),
         posterior=None if grid is None else posterior_of(grid),
         matched_tiles=tuple((int(row), float(score)) for row, score in best),
+        matched_ground=matched_ground(getattr(localiser, "best_view", None)),
+    )
+
+
+def matched_ground(view: ScoredView | None) -> tuple[ScoredGround, ...]:
+    """The ground that looks most like a view, best first; a drone in a cell sees it from there."""
+    if view is None:
+        return ()
+    scores = np.where(np.isnan(view.scores), -np.inf, view.scores).ravel()
+    best = np.argpartition(-scores, min(_BEST_CELLS, scores.size - 1))[:_BEST_CELLS]
+    best = best[np.isfinite(scores[best])]
+    best = best[np.argsort(-scores[best], kind="stable")]
+    rows, columns = np.unravel_index(best, view.scores.shape)
+    easts = view.grid.easts_m[columns] + view.ground.window.east_m
+    norths = view.grid.norths_m[rows] + view.ground.window.north_m
+    return tuple(
+        ScoredGround(view.ground.level, float(east), float(north), float(score))
+        for east, north, score in zip(easts, norths, scores[best], strict=True)
     )
 
 

@@ -121,7 +121,10 @@ class Monitor:
         self._handover.alive_at_s = now_s
         if details is not None:
             self._details += 1
-            self._handover.details = SeenDetails(self._details, details)
+            seen = SeenDetails(self._details, details, now_s)
+            self._handover.details = seen
+            if details.has_matches:
+                self._handover.matched = seen
         self._handover.fixes.append((fix, now_s))
 
     def counters(self, values: Mapping[str, object]) -> None:

@@ -67,7 +67,9 @@ class Pictures:
         stem, dot, ending = name.partition(".")
         rank = stem.removeprefix("match-")
         if stem != rank and dot and ending == "jpg" and rank in ("0", "1", "2", "3", "4"):
-            return self._once(name, number, lambda: self._match(int(rank)))
+            matched = self._tally.handover.matched
+            key = None if matched is None else matched.number
+            return self._once(name, key, lambda: self._match(int(rank)))
         return None
 
     def shows_tiles_of(self, footprint_m: float) -> bool:
@@ -104,7 +106,7 @@ class Pictures:
         return EncodedPicture(PNG_TYPE, encoded.tobytes(), (grid.west_m, grid.north_m, *size_m))
 
     def _match(self, rank: int) -> EncodedPicture | None:
-        seen = self._tally.handover.details
+        seen = self._tally.handover.matched
         matches = () if seen is None else tile_matches(self._map, seen.details)
         if rank >= len(matches):
             return None

@@ -47,6 +47,7 @@ class SeenDetails:
 
     number: int
     details: FixDetails
+    at_s: float
 
 
 @dataclass
@@ -58,6 +59,8 @@ class Handover:
     frames: int = 0
     sample_at_s: float | None = None
     details: SeenDetails | None = None
+    matched: SeenDetails | None = None
+    """The newest details with matches: not every view is searched for."""
     fixes: deque[tuple[Fix, float]] = field(default_factory=lambda: deque(maxlen=_FIXES_WAITING))
     counters: tuple[Mapping[str, object], float] | None = None
     """The loop's figures, and when it told them."""

@@ -172,6 +172,7 @@ def test_state_numbers_and_pictures_follow_the_flight(
     assert page.inner_text("#radius") == ""
     assert eventually(lambda: near(page.evaluate(SHOWN_COLOUR, "#camera"), BLUE), page)
     assert shows(page, "none for this frame", "#view")
+    assert page.locator("#matches img").count() == 2, "matches stay until the next search"
 
 
 def test_the_map_shows_the_posterior_and_the_position_where_they_are(

@@ -1,0 +1,151 @@
+"""What the live page is given of a localiser: copies, and tiles found from scores over a grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_runtime.contract.region_map import RegionMap, load_region_map
+from edge_runtime.localize.position_grid import Bounds, PositionGrid
+from edge_runtime.localize.rectify import GroundWindow
+from edge_runtime.monitor.details import FixDetails, PosteriorGrid, ScoredGround
+from edge_runtime.monitor.localiser_details import details_of, matched_ground, posterior_of
+from edge_runtime.monitor.pictures import Pictures, heat_picture
+from edge_runtime.monitor.tally import Handover, SeenDetails, Tally
+from edge_runtime.monitor.tile_match import TileMatch, tile_matches
+from tests.small_map import LEVEL, write_small_map
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> RegionMap:
+    return load_region_map(write_small_map(tmp_path_factory.mktemp("map") / "small.map"))
+
+
+def grid_of(rows: int, columns: int, cell_m: float = 10.0) -> PositionGrid:
+    half_m = np.array([columns, rows]) * cell_m / 2
+    bounds = Bounds(-half_m[0], -half_m[1], half_m[0], half_m[1])
+    return PositionGrid.uniform(bounds, cell_m, 1.0)
+
+
+def test_a_small_posterior_is_copied_with_its_outer_corner() -> None:
+    grid = grid_of(4, 6)
+    copied = posterior_of(grid)
+    grid.mass[:] = 0.0
+    assert copied.mass.sum() == pytest.approx(1.0)
+    assert (copied.west_m, copied.north_m, copied.cell_m) == (-30.0, 20.0, 10.0)
+
+
+def test_a_large_posterior_keeps_its_mass_and_place_in_fewer_cells() -> None:
+    grid = grid_of(1000, 800)
+    grid.mass[:] = 0.0
+    grid.mass[300:303, 600:603] = 1.0 / 9.0
+    joined = posterior_of(grid)
+    assert joined.mass.size <= 400 * 400
+    assert joined.mass.sum() == pytest.approx(1.0, rel=1e-4)
+    rows, columns = np.nonzero(joined.mass)
+    east_m = joined.west_m + (columns + 0.5) * joined.cell_m
+    north_m = joined.north_m - (rows + 0.5) * joined.cell_m
+    assert np.abs(east_m - 2015.0).max() < 2 * joined.cell_m
+    assert np.abs(north_m - 1985.0).max() < 2 * joined.cell_m
+
+
+def test_rows_of_the_map_become_tiles_where_they_lie(small: RegionMap) -> None:
+    row = int(small.rows_at(0)[2, 5])
+    (match,) = tile_matches(small, FixDetails(matched_tiles=((row, 7.5), (10**6, 7.0))))
+    assert match == TileMatch(
+        LEVEL.first_east_m + 5 * LEVEL.stride_m,
+        LEVEL.first_north_m - 2 * LEVEL.stride_m,
+        LEVEL.footprint_m,
+        7.5,
+    )
+
+
+def test_scored_ground_becomes_the_tiles_it_lies_in_each_once(small: RegionMap) -> None:
+    east_m, north_m = LEVEL.first_east_m, LEVEL.first_north_m
+    ground = (
+        ScoredGround(0, east_m + 61.0, north_m - 29.0, 9.0),
+        ScoredGround(0, east_m + 59.0, north_m - 31.0, 8.0),
+        ScoredGround(0, east_m - 500.0, north_m + 500.0, 7.0),
+    )
+    matches = tile_matches(small, FixDetails(matched_ground=ground))
+    assert [(match.east_m - east_m, match.north_m - north_m) for match in matches] == [
+        (60.0, -30.0),
+        (0.0, 0.0),
+    ]
+    assert matches[0].similarity == 9.0
+
+
+def test_the_ground_of_the_best_cells_is_the_window_away_from_them() -> None:
+    grid = grid_of(30, 30)
+    scores = np.full((30, 30), np.nan, np.float32)
+    scores[10:20, 10:20] = 1.0
+    scores[12, 15] = 9.0
+    window = GroundWindow(40.0, -60.0, 120.0)
+    view = SimpleNamespace(grid=grid, scores=scores, ground=SimpleNamespace(level=1, window=window))
+    found = matched_ground(cast(Any, view))
+    assert len(found) == 100, "cells without a score are none"
+    assert found[0] == ScoredGround(
+        1, float(grid.easts_m[15]) + 40.0, float(grid.norths_m[12]) - 60.0, 9.0
+    )
+    assert matched_ground(None) == ()
+
+
+def test_a_localiser_that_offers_nothing_yields_empty_details() -> None:
+    assert details_of(cast(Any, SimpleNamespace())) == FixDetails()
+
+
+def test_a_localisers_view_is_copied() -> None:
+    view = np.zeros((4, 4, 3), np.uint8)
+    details = details_of(cast(Any, SimpleNamespace(view=view)))
+    view[:] = 255
+    assert details.view is not None
+    assert details.view.max() == 0
+
+
+def test_knowing_nothing_is_a_faint_veil_and_knowing_the_place_an_opaque_spot() -> None:
+    even = heat_picture(PosteriorGrid(np.full((20, 20), 1 / 400, np.float32), 0.0, 0.0, 10.0))
+    mass = np.zeros((20, 20), np.float32)
+    mass[5, 7] = 1.0
+    sure = heat_picture(PosteriorGrid(mass, 0.0, 0.0, 10.0))
+    assert 0 < even[..., 3].max() < 80
+    assert sure[5, 7, 3] > 200
+    assert np.count_nonzero(sure[..., 3]) == 1
+
+
+def test_a_rival_place_with_a_tenth_of_the_mass_is_still_seen() -> None:
+    mass = np.zeros((20, 20), np.float32)
+    mass[5, 7], mass[15, 15] = 0.9, 0.09
+    assert heat_picture(PosteriorGrid(mass, 0.0, 0.0, 10.0))[15, 15, 3] > 60
+
+
+def test_a_tile_is_cut_from_the_preview_where_it_lies(tmp_path: Path) -> None:
+    folder = write_small_map(tmp_path / "small.map")
+    region_map = load_region_map(folder)
+    place = region_map.preview
+    preview = cv2.imread(str(folder / "preview.jpg"))
+    assert preview is not None
+    preview[:] = (0, 0, 255)  # red, as OpenCV counts
+    east_m, north_m = LEVEL.first_east_m + 10 * LEVEL.stride_m, LEVEL.first_north_m - 240.0
+    column = round((east_m - place.west_m) / place.metres_per_pixel)
+    row = round((place.north_m - north_m) / place.metres_per_pixel)
+    reach = round(LEVEL.footprint_m / 2 / place.metres_per_pixel)
+    preview[row - reach : row, column - reach : column + reach] = (255, 0, 0)
+    cv2.imwrite(str(folder / "preview.jpg"), preview, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    handover = Handover(0.0)
+    pictures = Pictures(Tally(handover, region_map.frame), region_map)
+    details = FixDetails(matched_ground=(ScoredGround(0, east_m, north_m, 1.0),))
+    handover.matched = SeenDetails(1, details, 0.0)
+    encoded = pictures.named("match-0.jpg")
+    assert encoded is not None
+    tile = cv2.imdecode(np.frombuffer(encoded.data, np.uint8), cv2.IMREAD_COLOR)
+    assert tile is not None
+    upper, lower = tile[20:76, 20:-20], tile[116:]  # JPEG blurs edges of colour
+    assert upper[..., 0].min() > 180
+    assert upper[..., 2].max() < 80
+    assert lower[..., 2].min() > 180
+    assert pictures.named("match-1.jpg") is None
