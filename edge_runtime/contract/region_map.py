@@ -22,6 +22,7 @@ from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.geodesy import LocalFrame
 from edge_runtime.contract.map_imagery import IMAGERY_FILE, MapImagery, open_map_imagery
 from edge_runtime.contract.map_lattice import MapLattice, open_lattice
+from edge_runtime.contract.terrain_grid import TerrainGrid, open_terrain
 
 MAP_KIND = "region map"
 MAP_SCHEMA_VERSION = 2
@@ -107,6 +108,8 @@ class RegionMap:
     preview: PreviewPicture
     imagery: MapImagery | None = None
     """The ground itself, where the map was built with it."""
+    terrain: TerrainGrid | None = None
+    """Its elevations, likewise."""
 
     @property
     def encoder_sha256(self) -> str:
@@ -209,6 +212,7 @@ def load_region_map(folder: Path) -> RegionMap:
             projection=np.asarray(projection),
             preview=PreviewPicture(**preview),
             imagery=open_map_imagery(folder / IMAGERY_FILE) if has_imagery else None,
+            terrain=open_terrain(folder, manifest),
         )
     except (KeyError, TypeError) as error:
         raise MapError(

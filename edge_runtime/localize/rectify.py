@@ -95,7 +95,14 @@ def rectify(
     Ground that the camera does not see takes the picture's mean colour, which the encoder
     finds less striking than black.
     """
-    to_image = ground_to_image(camera, attitude, height_m) @ window.from_unit_square(size)
+    return warp_ground(image, ground_to_image(camera, attitude, height_m), window, size)
+
+
+def warp_ground(
+    image: npt.NDArray[np.uint8], to_image: FloatArray, window: GroundWindow, size: int
+) -> npt.NDArray[np.uint8]:
+    """`rectify` by any homography (3, 3) from metres beside the drone to the picture."""
+    to_image = to_image @ window.from_unit_square(size)
     border = cv2.mean(cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA))
     source, to_source = _shrink_for(image, to_image, size)
     warped = cv2.warpPerspective(

@@ -41,6 +41,9 @@ class BuildConfig:
         carry_imagery: Store the imagery itself in the map too, for refinement and viewing.
         imagery_resolution_m: Metres a pixel of it; the encoder's own of the finest level when
             None.
+        terrain: Raster of elevations in metres to store a grid of, around the map's tiles.
+        terrain_resolution_m: Metres from point to point of it; the raster's own, but at least 10,
+            when None.
     """
 
     imagery: Path | tuple[Path, ...]
@@ -65,6 +68,8 @@ class BuildConfig:
     attribution: str = ""
     carry_imagery: bool = False
     imagery_resolution_m: float | None = None
+    terrain: Path | None = None
+    terrain_resolution_m: float | None = None
 
     def __post_init__(self) -> None:
         if not self.footprints_m or len(set(self.footprints_m)) != len(self.footprints_m):
@@ -87,6 +92,11 @@ class BuildConfig:
             raise ConfigError(f"imagery's pixels must be positive metres: {resolution_m}")
         if resolution_m is not None and not self.carry_imagery:
             raise ConfigError("imagery_resolution_m goes with --imagery true")
+        spacing_m = self.terrain_resolution_m
+        if spacing_m is not None and not (math.isfinite(spacing_m) and spacing_m > 0):
+            raise ConfigError(f"terrain's points must be positive metres apart: {spacing_m}")
+        if spacing_m is not None and self.terrain is None:
+            raise ConfigError("terrain_resolution_m goes with --terrain")
         if self.batch_size < 1 or self.threads < 0 or self.readers < 1:
             raise ConfigError(
                 f"batch size and readers must be 1 or more and threads 0 or more: "

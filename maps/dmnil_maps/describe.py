@@ -15,6 +15,7 @@ from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.map_imagery import IMAGERY_FILE
 from edge_runtime.contract.map_lattice import map_order
 from edge_runtime.contract.region_map import RegionMap, load_region_map
+from edge_runtime.contract.terrain_grid import STEP_M, VOID
 
 _POSITION_TOLERANCE_M = 0.01
 
@@ -45,6 +46,7 @@ def summary_of(region_map: RegionMap) -> dict[str, Any]:
         "coordinate_reference_system": crs,
         "imagery": imagery,
         "picture": _picture_of(region_map),
+        "terrain": _terrain_of(region_map),
         "bytes_on_disk": size + (region_map.folder / MANIFEST_NAME).stat().st_size,
     }
 
@@ -56,6 +58,22 @@ def _picture_of(region_map: RegionMap) -> dict[str, float] | None:
     return {
         "metres_per_pixel": region_map.imagery.grid.metres_per_pixel,
         "bytes": int(region_map.manifest["files"][IMAGERY_FILE]["bytes"]),
+    }
+
+
+def _terrain_of(region_map: RegionMap) -> dict[str, float] | None:
+    """What the map carries of elevations."""
+    terrain = region_map.terrain
+    if terrain is None:
+        return None
+    known = terrain.steps[terrain.steps != VOID]
+    lowest, highest = (
+        terrain.geometry.base_m + STEP_M * int(end(known)) for end in (np.min, np.max)
+    )
+    return {
+        "spacing_m": terrain.geometry.spacing_m,
+        "lowest_m": round(lowest, 1),
+        "highest_m": round(highest, 1),
     }
 
 
@@ -106,11 +124,21 @@ def table_of(summary: dict[str, Any]) -> str:
         ("source", f"{summary['coordinate_reference_system'].splitlines()[0]:.60}"),
         ("", f"{imagery['ground_sample_distance_m']:.2f} m a pixel on the ground"),
         ("", _picture_line(summary["picture"])),
+        ("terrain", _terrain_line(summary["terrain"])),
         ("imagery date", imagery["date"] or "not given"),
         ("attribution", imagery["attribution"] or "not given"),
         ("on disk", f"{summary['bytes_on_disk'] / 1e6:.1f} MB"),
     ]
     return "\n".join(f"{name:<13} {value}".rstrip() for name, value in rows)
+
+
+def _terrain_line(terrain: dict[str, float] | None) -> str:
+    if terrain is None:
+        return "none: the ground is taken as flat"
+    return (
+        f"{terrain['lowest_m']:.0f} to {terrain['highest_m']:.0f} m, every "
+        f"{terrain['spacing_m']:g} m"
+    )
 
 
 def _picture_line(picture: dict[str, float] | None) -> str:

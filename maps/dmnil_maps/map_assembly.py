@@ -21,6 +21,7 @@ from dmnil_maps.map_arrays import (
 )
 from dmnil_maps.map_bounds import bounds_of, local_bounds_of
 from dmnil_maps.map_picture import write_picture
+from dmnil_maps.map_terrain import write_terrain_of
 from dmnil_maps.picture_digest import write_digests
 from dmnil_maps.preview.overview import write_preview
 from dmnil_maps.raster import Imagery
@@ -81,7 +82,12 @@ def assemble_map(
         finest_m = min(level.footprint_m for level in levels) / bundle.input_width
         resolution_m = config.imagery_resolution_m or finest_m
         write_picture(staging, imagery, tiles, resolution_m, config.attribution)
+    terrain = {}
+    if config.terrain is not None:
+        spacing_m = config.terrain_resolution_m
+        terrain = write_terrain_of(staging, config.terrain, imagery.frame, tiles, spacing_m)
     provenance = {
+        **terrain,
         "encoder": {
             "name": config.encoder.resolve().name.removesuffix(".encoder"),
             "backbone": bundle.backbone,

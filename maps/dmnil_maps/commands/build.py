@@ -106,6 +106,16 @@ def build(parser: ArgumentParser) -> Action:
         type=float | None,
         help="metres a pixel of it; as the encoder sees the finest level if left out",
     )
+    parser.add_argument(
+        "--terrain",
+        type=Path | None,
+        help="raster of elevations in metres, to keep a small grid of: for ground that is not flat",
+    )
+    parser.add_argument(
+        "--terrain_resolution_m",
+        type=float | None,
+        help="metres between its points; the raster's own, but at least 10, if left out",
+    )
     parser.add_argument("--imagery_date", default="", help="when the imagery was taken, to keep")
     parser.add_argument("--attribution", default="", help="whom to credit for it, to keep")
     parser.add_argument("--json", action="store_true", help="print the measurements as JSON")
@@ -135,6 +145,8 @@ def build(parser: ArgumentParser) -> Action:
                 attribution=options.attribution,
                 carry_imagery=options.imagery,
                 imagery_resolution_m=options.imagery_resolution_m,
+                terrain=options.terrain,
+                terrain_resolution_m=options.terrain_resolution_m,
             )
         )
         if options.json:

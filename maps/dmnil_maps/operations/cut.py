@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dmnil_maps.area import GeodeticArea, LocalArea, locate
 from dmnil_maps.map_bounds import local_bounds_of
 from dmnil_maps.map_picture import carry_picture
+from dmnil_maps.map_terrain import carry_terrain
 from dmnil_maps.operations.parts import cropped_levels, placed_from, provenance_after, write_parts
 from dmnil_maps.preview.mosaic import write_mosaic
 from dmnil_maps.raster import LocalBounds
@@ -59,6 +60,7 @@ def cut_region_map(
     with staged_directory(output, MAP_KIND) as staging:
         preview = write_mosaic(staging, [region_map], local_bounds_of(region_map.frame, chosen))
         carry_picture(staging, [region_map], chosen)
+        terrain = carry_terrain(staging, [region_map], chosen)
         write_parts(
             staging,
             region_map,
@@ -66,7 +68,7 @@ def cut_region_map(
             region_map.descriptor_mean[kept],
             [placed_from(region_map, rows, chosen)],
             preview,
-            provenance_after([region_map], "cut", {"area": area_name}),
+            {**terrain, **provenance_after([region_map], "cut", {"area": area_name})},
         )
     left_out = [
         level.footprint_m for number, level in enumerate(region_map.levels) if number not in kept

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dmnil_maps.map_bounds import local_bounds_of
 from dmnil_maps.map_picture import carry_picture
+from dmnil_maps.map_terrain import carry_terrain
 from dmnil_maps.operations.parts import PlacedTiles, placed_from, provenance_after, write_parts
 from dmnil_maps.preview.mosaic import write_mosaic
 from edge_runtime.contract.artefact import staged_directory
@@ -74,6 +75,7 @@ def merge_maps(sources: Sequence[Path], output: Path) -> MergeReport:
     with staged_directory(output, MAP_KIND) as staging:
         preview = write_mosaic(staging, maps, local_bounds_of(maps[0].frame, every_tile))
         carry_picture(staging, maps, every_tile)
+        terrain = carry_terrain(staging, maps, every_tile)
         written = write_parts(
             staging,
             maps[0],
@@ -81,7 +83,7 @@ def merge_maps(sources: Sequence[Path], output: Path) -> MergeReport:
             means,
             parts,
             preview,
-            provenance_after(maps, "merge", {"overlapping_tiles": overlapping}),
+            {**terrain, **provenance_after(maps, "merge", {"overlapping_tiles": overlapping})},
         )
     return MergeReport(output, written, overlapping)
 

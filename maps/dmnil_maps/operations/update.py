@@ -12,6 +12,7 @@ import numpy as np
 
 from dmnil_maps.map_bounds import local_bounds_of
 from dmnil_maps.map_picture import carry_picture
+from dmnil_maps.map_terrain import carry_terrain
 from dmnil_maps.operations.describe_changes import FoundTiles, describe_changes
 from dmnil_maps.operations.parts import PlacedTiles, placed_from, provenance_after, write_parts
 from dmnil_maps.operations.tile_changes import ChangeFinder, GrownLevels, grown_levels
@@ -168,6 +169,7 @@ def update_map(config: UpdateConfig) -> UpdateReport:
         bounds = local_bounds_of(region_map.frame, every_tile)
         preview = write_mosaic(staging, [region_map], bounds, newer)
         carry_picture(staging, [region_map], every_tile, newer)
+        terrain = carry_terrain(staging, [region_map], every_tile)
         tiles = write_parts(
             staging,
             region_map,
@@ -175,7 +177,7 @@ def update_map(config: UpdateConfig) -> UpdateReport:
             region_map.descriptor_mean,
             parts,
             preview,
-            _provenance(region_map, config, found),
+            {**terrain, **_provenance(region_map, config, found)},
         )
     return UpdateReport(
         output=config.output,
