@@ -168,15 +168,22 @@ class _TruthEngine:
         self.viewed_m: FloatArray = np.zeros(2)
 
     def encode(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """One descriptor (1, D_encoder), whatever the picture."""
+        """The viewed tile's descriptor for the first picture, whatever it shows, noise for others.
+
+        The localiser's first picture is of the likeliest heading and height.
+
+        Returns:
+            (N, D_encoder) for N pictures.
+        """
         level = self._map.levels[0]
         row = round((level.first_north_m - self.viewed_m[1]) / level.stride_m)
         column = round((self.viewed_m[0] - level.first_east_m) / level.stride_m)
         row, column = np.clip(row, 0, level.rows - 1), np.clip(column, 0, level.columns - 1)
         tile = self._map.descriptors_of(self._map.rows_at(0)[row, column][None])[0]
-        noise = _unit(self._random.standard_normal(tile.size).astype(np.float32))
-        mixed = _MATCH_SIMILARITY * tile + np.sqrt(1.0 - _MATCH_SIMILARITY**2) * noise
-        return np.asarray((self._map.projection @ mixed)[None], np.float32)
+        noise = self._random.standard_normal((len(images), tile.size)).astype(np.float32)
+        mixed = _unit(noise)
+        mixed[0] = _MATCH_SIMILARITY * tile + np.sqrt(1.0 - _MATCH_SIMILARITY**2) * mixed[0]
+        return np.asarray(mixed @ self._map.projection.T, np.float32)
 
 
 def _write_synthetic_map(config: BenchConfig, tiles: int, folder: Path) -> None:

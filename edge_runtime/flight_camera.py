@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
+import numpy.typing as npt
 
+from edge_runtime.camera_info import CameraInfo, read_camera_info
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.flight_lens import FlightLens
 from edge_runtime.localize.camera import PinholeCamera
-from edge_runtime.mounting import Mounting
+from edge_runtime.mounting import GIMBAL, NO_OFFSETS, Mounting, with_offsets
 from edge_runtime.sources.frame import Frame
 from edge_runtime.telemetry.log import TelemetryLog, TelemetrySample
 from edge_runtime.telemetry.open import open_telemetry
@@ -23,27 +25,32 @@ class CameraConfig:
     """The camera's lens and how it is mounted."""
 
     focal_length_35mm: float | None = None
-    """Full-frame equivalent focal length in mm; else camera.yaml or the telemetry tells."""
+    """Full-frame equivalent focal length in mm, instead of a calibration."""
     pitch_deg: float | None = None
-    """Camera pitch where the telemetry has none; -90 looks straight down."""
+    """Camera pitch where the telemetry has none, and of a fixed camera in a live flight."""
     heading_offset_deg: float = 0.0
     """Added to the telemetry's heading: a camera mounted turned to the right is positive."""
     pitch_offset_deg: float = 0.0
     """Added to the telemetry's pitch: a camera mounted looking further up is positive."""
+    calibration: Path | None = None
+    """The camera's file, as ROS's camera_calibration writes it (camera_info YAML), with a mounting
+    where `edge_runtime calibrate-mount` has added one; else camera.yaml beside the telemetry."""
 
     def __post_init__(self) -> None:
         angles_deg = (self.pitch_deg or 0.0, self.heading_offset_deg, self.pitch_offset_deg)
         if not np.isfinite(angles_deg).all():
             raise ConfigError(f"the camera's angles must be finite degrees: {angles_deg}")
+        if self.calibration is not None and self.focal_length_35mm is not None:
+            raise ConfigError("give camera.calibration or camera.focal_length_35mm, not both")
 
 
 @dataclass(frozen=True)
 class FlightCamera:
-    """Telemetry of a flight, and its camera's lens and mounting."""
+    """Telemetry of a recorded flight, and its camera's lens and mounting."""
 
     telemetry: TelemetryLog
-    focal_px_per_width: float
-    config: CameraConfig
+    lens: FlightLens
+    offsets: Mounting = NO_OFFSETS
     telemetry_offset_s: float = 0.0
 
     def sample_of(self, frame: Frame) -> TelemetrySample | None:
@@ -53,25 +60,32 @@ class FlightCamera:
             sample = self.telemetry.numbered(frame.number)
         if sample is None and frame.time_s is not None:
             sample = self.telemetry.at(frame.time_s + self.telemetry_offset_s)
-        if sample is None:
-            return None
-        return replace(
-            sample,
-            heading_deg=None
-            if sample.heading_deg is None
-            else (sample.heading_deg + self.config.heading_offset_deg) % 360.0,
-            pitch_deg=sample.pitch_deg + self.config.pitch_offset_deg,
-        )
+        return None if sample is None else with_offsets(sample, self.offsets)
 
     def camera_for(self, width: int, height: int) -> PinholeCamera:
-        """The camera that takes pictures of this size."""
-        return PinholeCamera(width, height, self.focal_px_per_width * width)
+        """The camera that takes pictures of this size, once undistorted."""
+        return self.lens.camera_for(width, height)
+
+    def undistorted(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """A picture without its lens's distortion."""
+        return self.lens.undistorted(image)
+
+
+@dataclass(frozen=True)
+class LiveCamera:
+    """The camera of a live flight: how it is mounted, and its lens."""
+
+    mounting: Mounting
+    lens: FlightLens
 
 
 def open_flight_camera(
     telemetry_path: Path, config: CameraConfig, telemetry_offset_s: float = 0.0
 ) -> FlightCamera:
     """Read a flight's telemetry and find out its lens.
+
+    A fixed camera's mounting is left to the telemetry, which tells where the camera looked; a
+    gimbal's corrections count.
 
     Raises:
         TelemetryError: If the telemetry cannot be used.
@@ -82,66 +96,19 @@ def open_flight_camera(
         raise ConfigError(
             f"telemetry_offset_s shifts a clock, but {telemetry_path} is joined by frames"
         )
-    return FlightCamera(
-        telemetry,
-        _focal_px_per_width(telemetry_path, telemetry, config),
-        config,
-        telemetry_offset_s,
-    )
-
-
-def _focal_px_per_width(path: Path, telemetry: TelemetryLog, config: CameraConfig) -> float:
-    """Focal length as a share of the picture's width, from the first that tells."""
-    camera_file = path.parent / CAMERA_FILE_NAME
-    equivalent_mm = config.focal_length_35mm
-    if equivalent_mm is None and camera_file.is_file():
-        camera = read_camera_file(camera_file)
-        return camera.focal_px / camera.width
-    if equivalent_mm is None:
-        equivalent_mm = telemetry.focal_length_35mm
-    if equivalent_mm is None:
+    info = _camera_info(config, telemetry_path.parent / CAMERA_FILE_NAME)
+    offsets = Mounting(GIMBAL, config.heading_offset_deg, config.pitch_offset_deg, 0.0)
+    if info is not None and info.mounting is not None and info.mounting.kind == GIMBAL:
+        calibrated = info.mounting
+        offsets = calibrated.corrected(config.heading_offset_deg, config.pitch_offset_deg, 0.0)
+    equivalent_mm = config.focal_length_35mm or telemetry.focal_length_35mm
+    if info is None and equivalent_mm is None:
         raise ConfigError(
-            f"the lens is unknown: give the camera's focal_length_35mm, or put a "
-            f"{CAMERA_FILE_NAME} with image_width, image_height and focal_px beside {path}"
+            f"the lens is unknown: give the camera's calibration or focal_length_35mm, or put a "
+            f"{CAMERA_FILE_NAME} with image_width, image_height and focal_px beside "
+            f"{telemetry_path}"
         )
-    return PinholeCamera.from_equivalent_focal_length(1, 1, equivalent_mm).focal_px
-
-
-def read_camera_file(path: Path) -> PinholeCamera:
-    """The camera that a YAML file describes by image_width, image_height and focal_px.
-
-    Raises:
-        ConfigError: If it does not.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return PinholeCamera(
-            int(values["image_width"]), int(values["image_height"]), float(values["focal_px"])
-        )
-    except (
-        OSError,
-        ConfigError,
-        yaml.YAMLError,
-        KeyError,
-        TypeError,
-        ValueError,
-        OverflowError,
-    ) as error:
-        raise ConfigError(
-            f"{path} needs image_width, image_height and focal_px: {' '.join(str(error).split())}"
-        ) from error
-
-
-@dataclass(frozen=True)
-class LiveCamera:
-    """The camera of a live flight: how it is mounted, and its lens."""
-
-    mounting: Mounting
-    focal_px_per_width: float
-
-    def camera_for(self, width: int, height: int) -> PinholeCamera:
-        """The camera that takes pictures of this size."""
-        return PinholeCamera(width, height, self.focal_px_per_width * width)
+    return FlightCamera(telemetry, FlightLens(info, equivalent_mm), offsets, telemetry_offset_s)
 
 
 def open_live_camera(config: CameraConfig) -> LiveCamera:
@@ -150,11 +117,24 @@ def open_live_camera(config: CameraConfig) -> LiveCamera:
     Raises:
         ConfigError: If they do not tell the lens.
     """
-    if config.focal_length_35mm is None:
-        raise ConfigError("the lens is unknown: give camera.focal_length_35mm")
-    lens = PinholeCamera.from_equivalent_focal_length(1, 1, config.focal_length_35mm)
-    pitch_deg = -90.0 if config.pitch_deg is None else config.pitch_deg
-    mounting = Mounting(
-        heading_deg=config.heading_offset_deg, pitch_deg=pitch_deg + config.pitch_offset_deg
-    )
-    return LiveCamera(mounting, lens.focal_px)
+    info = _camera_info(config, None)
+    if info is None and config.focal_length_35mm is None:
+        raise ConfigError(
+            "the lens is unknown: give camera.calibration (a camera_info YAML file) or "
+            "camera.focal_length_35mm"
+        )
+    mounting = Mounting(pitch_deg=-90.0 if config.pitch_deg is None else config.pitch_deg)
+    if info is not None and info.mounting is not None:
+        mounting = info.mounting
+    if config.heading_offset_deg or config.pitch_offset_deg:
+        mounting = mounting.corrected(config.heading_offset_deg, config.pitch_offset_deg, 0.0)
+    return LiveCamera(mounting, FlightLens(info, config.focal_length_35mm))
+
+
+def _camera_info(config: CameraConfig, beside: Path | None) -> CameraInfo | None:
+    """The calibration that is named, else the file beside the telemetry; a focal length wins."""
+    if config.calibration is not None:
+        return read_camera_info(config.calibration)
+    if config.focal_length_35mm is None and beside is not None and beside.is_file():
+        return read_camera_info(beside)
+    return None

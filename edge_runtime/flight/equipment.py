@@ -51,6 +51,7 @@ class FlightEquipment:
             navigator,
             self.inputs.region_map,
             lambda: self._counts(recorder, navigator),
+            self.feed.lens,
             is_live=self.feed.is_live,
         )
 

@@ -10,7 +10,7 @@ from edge_runtime.contract.errors import ConfigError
 from edge_runtime.flight.config import FlightConfig
 from edge_runtime.flight.moments import Moment, live_moments, recorded_moments, sampler_of
 from edge_runtime.flight_camera import open_flight_camera, open_live_camera
-from edge_runtime.localize.camera import PinholeCamera
+from edge_runtime.flight_lens import FlightLens
 from edge_runtime.mavlink.link import MavlinkLink
 from edge_runtime.sources.frame import LiveSource
 from edge_runtime.sources.open import open_live_source, open_source
@@ -23,8 +23,7 @@ class FlightFeed:
     """Frames beside their telemetry, and the camera that took them."""
 
     moments: Iterator[Moment]
-    camera_for: Callable[[int, int], PinholeCamera]
-    """The camera that takes pictures of a width and height."""
+    lens: FlightLens
     length: int | None = None
     """How many moments there are to come, where that is known."""
     source: LiveSource | None = None
@@ -67,18 +66,18 @@ def open_feed(
     if config.frames is not None and config.telemetry is not None:
         camera = open_flight_camera(config.telemetry, config.camera, config.telemetry_offset_s)
         recording = open_source(config.frames, config.every_s)
-        return FlightFeed(recorded_moments(recording, camera), camera.camera_for, len(recording))
+        return FlightFeed(recorded_moments(recording, camera), camera.lens, len(recording))
     if config.source.uri is None:
         raise ConfigError("give frames or source.uri: there is nothing to fly")
     telemetry: MavlinkTelemetry | None = None
     if config.telemetry is not None:
         logged = open_flight_camera(config.telemetry, config.camera, config.telemetry_offset_s)
-        camera_for, sample_of = logged.camera_for, sampler_of(logged, None)
+        lens, sample_of = logged.lens, sampler_of(logged, None)
     elif link is not None:
         live_camera = open_live_camera(config.camera)
         telemetry = MavlinkTelemetry(link, config.autopilot, live_camera.mounting)
         closing.callback(telemetry.close)
-        camera_for, sample_of = live_camera.camera_for, sampler_of(None, telemetry)
+        lens, sample_of = live_camera.lens, sampler_of(None, telemetry)
     else:
         raise ConfigError(
             "a live flight needs its autopilot's telemetry: give mavlink.connection, as "
@@ -88,7 +87,7 @@ def open_feed(
     closing.callback(source.close)
     return FlightFeed(
         live_moments(source, sample_of, shortest_interval_s),
-        camera_for,
+        lens,
         source=source,
         telemetry=telemetry,
     )

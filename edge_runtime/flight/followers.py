@@ -11,6 +11,7 @@ from edge_runtime.contract.fix import Fix, IntegrityState
 from edge_runtime.contract.region_map import RegionMap
 from edge_runtime.flight.moments import Moment
 from edge_runtime.flight.navigator import Navigator
+from edge_runtime.flight_lens import FlightLens
 from edge_runtime.flight_log.recorder import FlightRecorder
 from edge_runtime.monitor.localiser_details import details_of
 from edge_runtime.monitor.monitor import Monitor
@@ -37,6 +38,7 @@ class FlightFollowers:
         navigator: Navigator,
         region_map: RegionMap,
         counts: Callable[[], dict[str, Any]],
+        lens: FlightLens,
         *,
         is_live: bool,
     ) -> None:
@@ -47,15 +49,23 @@ class FlightFollowers:
         self._navigator = navigator
         self._region_map = region_map
         self._counts = counts
+        self._lens = lens
         self._is_live = is_live
+        self._shape: tuple[int, ...] | None = None
         self._state: IntegrityState | None = None
         self._counted_s = float("-inf")
 
     def take(self, moment: Moment) -> Moment:
-        """A moment as it is to be flown: with the picture that the flight log will hold."""
+        """A moment as it is to be flown: undistorted, and as the flight log will hold it."""
         frame = moment.frame
         if frame is None:
             return moment
+        if frame.image is not None and self._shape in (None, frame.image.shape):
+            self._shape = frame.image.shape
+            image = self._lens.undistorted(frame.image)
+            if image is not frame.image:
+                frame = replace(frame, image=image, encoded=None)
+                moment = replace(moment, frame=frame)
         if self._recorder is not None:
             frame = self._recorder.as_logged(frame)
             moment = replace(moment, frame=frame)

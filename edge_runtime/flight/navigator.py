@@ -76,7 +76,7 @@ class Navigator:
         return replace(fix, engine_fault=fault) if fault else fix
 
     def _new_localiser(self, height: int, width: int) -> Localiser:
-        camera = self._feed.camera_for(width, height)
+        camera = self._feed.lens.camera_for(width, height)
         self._tell_camera(camera)
         return Localiser(
             self._inputs.engine,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.flight_camera import read_camera_file
+from edge_runtime.flight_lens import read_pinhole
 from edge_runtime.localize.camera import CameraAttitude, PinholeCamera
 from edge_runtime.localize.quality import QualityConfig
 from edge_runtime.localize.rectify import choose_window
@@ -71,7 +71,7 @@ def parse_camera(text: str) -> PinholeCamera:
             f"the camera {text!r} is neither a file such as camera.yaml nor a lens and picture "
             "size such as 24mm@4000x3000"
         )
-    return read_camera_file(Path(text))
+    return read_pinhole(Path(text))
 
 
 def footprint_per_height(camera: PinholeCamera, pitch_deg: float = STRAIGHT_DOWN_DEG) -> float:

@@ -62,7 +62,9 @@ def test_levels_are_as_few_as_their_spacing_allows():
 def test_a_camera_is_named_by_lens_and_picture_or_by_its_file(tmp_path):
     path = tmp_path / "camera.yaml"
     path.write_text("image_width: 4000\nimage_height: 3000\nfocal_px: 2666.6666666666665\n")
-    assert parse_camera("24mm@4000x3000") == parse_camera(str(path)) == WIDE
+    assert parse_camera("24mm@4000x3000") == WIDE
+    assert (parse_camera(str(path)).width, parse_camera(str(path)).height) == (4000, 3000)
+    np.testing.assert_allclose(parse_camera(str(path)).matrix, WIDE.matrix)
 
 
 def test_heights_are_a_band_or_one():

@@ -337,7 +337,7 @@ def test_both_outputs_and_what_was_found_are_printed(built, painted, tmp_path, c
         (["-o", "p.png", "--image", "view.png", "--encoder", "none.encoder"], "no such directory"),
         (["-o", "p.png", "--image", "view.png", "--encoder", "other"], "was built with encoder"),
         (["-o", "p.png", "--image", "view.png", "--footprint-m", "20"], "smallest footprint"),
-        (["-o", "p.png", "--image", "view.png", "--height-m", "100"], "needs its lens"),
+        (["-o", "p.png", "--image", "view.png", "--height-m", "100"], "the lens is unknown"),
         (["-o", "p.png", "--image", "view.png", "--telemetry", "none.csv"], "none.csv"),
         (["-o", "p.png", "--image", "view.png", "--headings", "0"], "headings must be 1"),
         (["-o", "p.png", "--image", "view.png", "--precision", "fp16"], "no fp16 graph"),

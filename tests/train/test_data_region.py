@@ -401,7 +401,7 @@ def test_an_unknown_lens_is_an_error_and_a_camera_file_beside_the_telemetry_tell
     told = prepare_drone_views(unknown, SIZE, SIZE).pool
     assert np.array_equal(told.pictures, prepare_drone_views(config, SIZE, SIZE).pool.pictures)
     camera_file.write_text("image_width: wide\n")
-    with pytest.raises(ConfigError, match=r"camera\.yaml needs image_width"):
+    with pytest.raises(ConfigError, match=r"camera\.yaml: image_width must be"):
         prepare_drone_views(unknown, SIZE, SIZE)
 
 

@@ -14,7 +14,7 @@ from edge_runtime.contract.encoder_bundle import EncoderBundle
 from edge_runtime.contract.errors import ConfigError, SourceError
 from edge_runtime.contract.preprocessing import resize_to_input
 from edge_runtime.contract.region_map import RegionMap
-from edge_runtime.flight_camera import CameraConfig, open_flight_camera
+from edge_runtime.flight_camera import CameraConfig, open_flight_camera, open_live_camera
 from edge_runtime.localize.camera import PinholeCamera
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.quality import picture_fault, pose_fault
@@ -118,27 +118,16 @@ def rectified_looks(
                 f"{config.telemetry} has no row for {config.image.name}: name the frame as the "
                 "telemetry does, or give height_m and heading_deg"
             )
-        camera = flight_camera.camera_for(width, height)
-        samples = [sample]
+        lens, samples = flight_camera.lens, [sample]
     else:
-        camera = _camera_without_telemetry(config, width, height)
+        lens = open_live_camera(config.camera).lens
         samples = _samples_without_telemetry(config)
+    image, camera = lens.undistorted(image), lens.camera_for(width, height)
     looks = {
         level: [_look(image, camera, sample, geometry.footprint_m, size) for sample in samples]
         for level, geometry in enumerate(region_map.levels)
     }
     return looks, samples[0]
-
-
-def _camera_without_telemetry(config: ViewConfig, width: int, height: int) -> PinholeCamera:
-    if config.camera.focal_length_35mm is None:
-        raise ConfigError(
-            "a camera frame needs its lens: give camera.focal_length_35mm, or the flight's "
-            "telemetry with a camera.yaml beside it"
-        )
-    return PinholeCamera.from_equivalent_focal_length(
-        width, height, config.camera.focal_length_35mm
-    )
 
 
 def _samples_without_telemetry(config: ViewConfig) -> list[TelemetrySample]:

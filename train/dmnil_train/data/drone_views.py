@@ -149,6 +149,7 @@ def rectified_view(
         margin: Side of the picture over the side that the encoder is to see.
     """
     attitude = pose.attitude
+    image = camera.undistorted(image)
     pinhole = camera.camera_for(image.shape[1], image.shape[0])
     window, coverage = choose_window(pinhole, attitude, pose.height_m, footprint_m)
     if coverage < quality.smallest_coverage:
@@ -253,6 +254,8 @@ def _made_from(config: DataConfig, height: int, width: int) -> dict[str, Any]:
             telemetry = config.telemetry_files[number]
             camera_file = telemetry.parent / CAMERA_FILE_NAME
             beside = [telemetry, *([camera_file] if camera_file.is_file() else [])]
+        if config.camera.calibration is not None:
+            beside.append(config.camera.calibration)
         folder = path if path.is_dir() else path.parent
         sources.append([fingerprint_of(files, folder), fingerprint_of(beside, folder)])
     return {
@@ -262,7 +265,7 @@ def _made_from(config: DataConfig, height: int, width: int) -> dict[str, Any]:
         "view": config.view,
         "footprint_m": config.footprint_m,
         "seen": [height, width],
-        "camera": asdict(config.camera),
+        "camera": {**asdict(config.camera), "calibration": str(config.camera.calibration)},
         "quality": asdict(config.quality),
         "opencv": cv2.__version__,
     }
