@@ -16,9 +16,6 @@ class SourceConfig:
     uri: str | None = None
     """Camera or stream: v4l2:///dev/video0, csi://0, rtsp://HOST/PATH, rtp://:PORT, gst://PIPELINE;
     file:///VIDEO and dir:///FOLDER play a recording as if it were live."""
-    uri: str | None = None
-    """Camera, stream or recording: v4l2:///dev/video0, csi://0, rtsp://HOST:PORT/PATH,
-    rtp://:PORT, udp://:PORT (MPEG-TS), gst://PIPELINE, file:///VIDEO or dir:///FOLDER."""
     backend: Literal["auto", "gstreamer", "opencv"] = "auto"
     """What captures; auto takes GStreamer where its Python bindings are, else OpenCV."""
     width: int | None = None
