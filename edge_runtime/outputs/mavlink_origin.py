@@ -23,8 +23,14 @@ class LocalOrigin:
         if message.get_type() != "GPS_GLOBAL_ORIGIN":
             return
         latitude_deg, longitude_deg = message.latitude / 1e7, message.longitude / 1e7
-        if abs(latitude_deg) <= 90.0 and abs(longitude_deg) <= 180.0:
+        is_set = (message.latitude, message.longitude) != (0, 0)
+        if is_set and abs(latitude_deg) <= 90.0 and abs(longitude_deg) <= 180.0:
             self.place_deg = (latitude_deg, longitude_deg)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the autopilot told its origin."""
+        return self.place_deg is not None
 
     def forget(self) -> None:
         """The autopilot started anew: its frame may begin elsewhere."""

@@ -28,6 +28,8 @@ ArdupilotMessage = Literal["odometry", "gps_input", "position_reset"]
 _HEARTBEAT_S = 1.0
 _NAMED_VALUE_S = 1.0
 _ORIGIN_REQUEST_S = 2.0
+_ORIGIN_CHECK_S = 10.0
+_FARTHEST_FROM_ORIGIN_M = 500_000.0
 _RADIUS_NAME = "vis_r95"
 _DEVIATION_M = 60.0
 _ODOMETRY_DEVIATION_M = 25.0
@@ -164,6 +166,7 @@ class MavlinkOutput:
         self._restarts = link.counters.autopilot_restarts
         self._status = StatusLine(config.status_interval_s)
         self._status.say(NOTICE, _opening_text(config))
+        self._is_another = self._has_told_another = False
         self._state: IntegrityState | None = None
         self._radius95_m: float | None = None
         self._heartbeat_s = self._named_value_s = self._request_s = -math.inf
@@ -218,6 +221,8 @@ class MavlinkOutput:
         sent_us = self._link.autopilot_time_us(now_s)
         if target is None or exposed_us is None or sent_us is None:
             return self._keep_back("autopilot or its clock unknown")
+        if self._is_another:
+            return self._keep_back("another autopilot than the feed's")
         if fix.time_s <= self._fed_exposure_s or exposed_us <= self._fed_exposure_us:
             return self._keep_back("not newer than the last")
         reason = reason_to_withhold(fix, now_s, self._rule)
@@ -260,10 +265,14 @@ class MavlinkOutput:
             if origin_deg is None:
                 self._keep_back("autopilot's origin unknown")
                 return None
+            place_m = north_east_m(origin_deg, position)
+            if math.hypot(*place_m) > _FARTHEST_FROM_ORIGIN_M:
+                self._keep_back("too far from the autopilot's origin")
+                return None
             return messages.odometry(
                 self._dialect,
                 position,
-                north_east_m(origin_deg, position),
+                place_m,
                 velocity if self._config.odometry_velocity else None,
                 exposed_us=exposed_us,
                 deviation_m=deviation,
@@ -347,18 +356,20 @@ class MavlinkOutput:
         if not config.feeds_odometry:
             return []
         self._notice_restart()
-        if target is None or self._origin.place_deg is not None:
-            return []
-        if now_s - self._request_s < _ORIGIN_REQUEST_S:
+        # An origin that moved unheard would shift every position: it is asked for again.
+        wait_s = _ORIGIN_CHECK_S if self._origin.is_known else _ORIGIN_REQUEST_S
+        if target is None or now_s - self._request_s < wait_s:
             return []
         was_asked = self._request_s > -math.inf
         self._request_s = now_s
         sent = self._send(messages.request_global_origin(self._dialect, target), now_s)
-        if was_asked and config.origin is not None:
+        if self._origin.is_known or not was_asked:
+            return sent
+        if config.origin is not None:
             sent += self._send(
                 messages.set_global_origin(self._dialect, target[0], config.origin), now_s
             )
-        if was_asked and config.origin is None:
+        else:
             self._status.say(WARNING, "Vision waits: the autopilot has no origin")
         return sent
 
@@ -367,11 +378,25 @@ class MavlinkOutput:
         if target is None or message.get_srcComponent() != target[1]:
             return
         self._origin.take(message)
-        if (
+        if message.get_type() == "HEARTBEAT":
+            self._compare_autopilot(message.autopilot)
+        elif (
             message.get_type() == "COMMAND_ACK"
             and message.command == self._dialect.MAV_CMD_EXTERNAL_POSITION_ESTIMATE
         ):
             self.answers[message.result] += 1
+
+    def _compare_autopilot(self, kind: int) -> None:
+        """PX4 would take odometry meant for ArduPilot by rules of its own, and the reverse."""
+        kinds = {
+            "px4": self._dialect.MAV_AUTOPILOT_PX4,
+            "ardupilot": self._dialect.MAV_AUTOPILOT_ARDUPILOTMEGA,
+        }
+        wanted = kinds.get(self._config.feed, kind)
+        self._is_another = kind in kinds.values() and kind != wanted
+        if self._is_another and not self._has_told_another:
+            self._has_told_another = True
+            self._status.say(WARNING, "Vision feeds nothing: another autopilot")
 
     def _tell_status(self, now_s: float) -> list[SentMessage]:
         line = self._status.due(now_s)

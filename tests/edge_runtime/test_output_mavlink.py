@@ -251,6 +251,45 @@ def test_odometry_waits_for_the_origin_asks_for_it_and_gives_one_only_if_told_to
     assert len(flown.link.of_type("SET_GPS_GLOBAL_ORIGIN")) == 1
 
 
+def test_an_origin_that_is_known_is_asked_for_again_and_followed_when_it_moved() -> None:
+    flown = odometry_flown(origin=(47.0, 8.5, 431.0))
+    flown.tick()
+    for _ in range(40):
+        flown.tick(0.5)
+    assert len(flown.link.of_type("COMMAND_LONG")) == 3
+    assert flown.link.of_type("SET_GPS_GLOBAL_ORIGIN") == []
+    flown.link.tell_origin(0.0, 0.0)
+    flown.link.tell_origin(47.2, 8.7)
+    (message,) = flown.fly(tracked(1030.0))
+    assert (message.x, message.y) == pytest.approx(north_east_m((47.2, 8.7), PLACE), abs=1e-2)
+
+
+def test_a_place_across_the_antimeridian_is_near_its_origin() -> None:
+    place = replace(PLACE, latitude_deg=0.0, longitude_deg=-179.99)
+    assert north_east_m((0.0, 179.99), place) == pytest.approx((0.0, 2226.4), abs=0.1)
+    place = replace(PLACE, latitude_deg=0.0, longitude_deg=179.99)
+    assert north_east_m((0.0, -179.99), place) == pytest.approx((0.0, -2226.4), abs=0.1)
+
+
+def test_a_position_that_no_local_frame_reaches_is_not_odometry() -> None:
+    flown = odometry_flown()
+    assert flown.fly(tracked(1000.0, position=replace(PLACE, latitude_deg=-47.0))) == []
+    assert flown.output.withheld == {"too far from the autopilot's origin": 1}
+
+
+@pytest.mark.parametrize(("feed", "own", "other"), [("px4", 12, 3), ("ardupilot", 3, 12)])
+def test_an_autopilot_of_another_make_is_not_fed(feed: Any, own: int, other: int) -> None:
+    flown = odometry_flown() if feed == "ardupilot" else Flown(feed=feed)
+    heartbeat = flown.link.dialect.MAVLink_heartbeat_message
+    flown.link.tell(heartbeat(2, other, 0, 0, 4, 3))
+    assert flown.fly(tracked(1000.0)) == []
+    flown.tick(2.5)
+    told = [message.text for message in flown.link.of_type("STATUSTEXT")]
+    assert "Vision feeds nothing: another autopilot" in told
+    flown.link.tell(heartbeat(2, own, 0, 0, 4, 3))
+    assert len(flown.fly(tracked(1010.0))) == 1
+
+
 def test_shadow_mode_and_px4_never_set_an_origin() -> None:
     for feed in ("shadow", "px4"):
         flown = Flown(feed=feed, origin=(47.0, 8.5, 431.0))

@@ -59,11 +59,26 @@ def lines() -> Iterator[ExitStack]:
 def _linked(lines: ExitStack, connection: str, port: int) -> tuple[MavlinkLink, SimulatedAutopilot]:
     link = open_link(MavlinkConfig(connection=connection))
     lines.callback(link.close)
-    autopilot = lines.enter_context(autopilot_on_udp(port))
+    autopilot = _of_no_make(autopilot_on_udp(port))
+    lines.enter_context(autopilot)
     autopilot.stream = lambda double: [
         link.dialect.MAVLink_gps_global_origin_message(471_000_000, 86_000_000, 400_000)
     ]
     return link, autopilot
+
+
+def _of_no_make(autopilot: SimulatedAutopilot) -> SimulatedAutopilot:
+    """A generic autopilot: one of a known make is only fed what is meant for it."""
+    send = autopilot.send
+
+    def send_as_generic(*messages: Any) -> None:
+        for message in messages:
+            if message.get_type() == "HEARTBEAT":
+                message.autopilot = 0
+        send(*messages)
+
+    autopilot.send = send_as_generic  # type: ignore[method-assign]
+    return autopilot
 
 
 def _all_feeds(link: MavlinkLink) -> list[Flight]:
@@ -164,7 +179,7 @@ def test_mavproxy_routes_from_a_serial_line_to_the_autopilot_and_mavsdk(
         wire.devices[1], [autopilot_port, station_port], list(FED), tmp_path / "router"
     )
     lines.enter_context(router)
-    autopilot = lines.enter_context(_autopilot_served_on(lines, autopilot_port))
+    autopilot = lines.enter_context(_of_no_make(_autopilot_served_on(lines, autopilot_port)))
     assert wait_until(lambda: link.is_synced, 15.0), router.lines
     flights = [
         Flight(link, feed="px4"),
