@@ -27,6 +27,7 @@ import yaml
 from edge_runtime.contract.artefact import write_whole
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.lens import COEFFICIENTS, NO_DISTORTION, LensModel, Undistorter
+from edge_runtime.localize.camera import PinholeCamera
 from edge_runtime.mounting import FIXED, GIMBAL, Mounting
 
 _LARGEST_FILE = 1 << 20
@@ -84,6 +85,14 @@ def read_camera_info(path: Path) -> CameraInfo:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (ConfigError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def pinhole_text(camera: PinholeCamera) -> str:
+    """A camera's file for one that nobody calibrated: its size and focal length."""
+    return (
+        f"image_width: {camera.width}\nimage_height: {camera.height}\n"
+        f"focal_px: {camera.focal_px:.3f}\n"
+    )
 
 
 def write_mounting(path: Path, mounting: Mounting) -> None:

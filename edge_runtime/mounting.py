@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,11 +58,14 @@ class Mounting:
                 self.pitch_deg + pitch_deg,
                 self.roll_deg + roll_deg,
             )
+        return self.turned(Mounting(GIMBAL, heading_deg, pitch_deg, roll_deg).camera_quaternion)
+
+    def turned(self, turn: Callable[[FloatArray], FloatArray]) -> Mounting:
+        """A fixed mounting whose orientation on a level, northbound drone is changed."""
         mount = quaternion_of_angles(self.heading_deg, self.pitch_deg, self.roll_deg)
-        offsets = Mounting(GIMBAL, heading_deg, pitch_deg, roll_deg)
-        attitude = attitude_of(offsets.camera_quaternion(mount))
-        heading = (attitude.heading_deg + 180.0) % 360.0 - 180.0
-        return Mounting(FIXED, heading, attitude.pitch_deg, attitude.roll_deg)
+        attitude = attitude_of(turn(mount))
+        heading_deg = (attitude.heading_deg + 180.0) % 360.0 - 180.0
+        return Mounting(FIXED, heading_deg, attitude.pitch_deg, attitude.roll_deg)
 
 
 def _tilt(pitch_deg: float, roll_deg: float) -> FloatArray:
