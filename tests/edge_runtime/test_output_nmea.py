@@ -10,8 +10,10 @@ import select
 import socket
 import tty
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,7 @@ from tests.edge_runtime.peers.flown_fixes import (
     tracked,
 )
 from tests.edge_runtime.peers.gpsd_peer import GPSD_MISSING, GpsdPeer
+from tests.edge_runtime.peers.programs import SerialPair
 from tests.simulated_autopilot import wait_until
 
 UTC_S = datetime(2026, 11, 23, 4, 5, 6, 789_000, timezone.utc).timestamp()
@@ -260,34 +263,44 @@ def test_a_talker_is_two_capital_letters() -> None:
 
 
 @pytest.mark.skipif(bool(GPSD_MISSING), reason=GPSD_MISSING)
-def test_gpsd_reads_the_position_speed_and_errors(
-    terminal: tuple[int, Path], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("way", ["tcp", "udp", "serial"])
+def test_gpsd_reads_the_position_speed_and_errors(way: str, tmp_path: Path) -> None:
     pytest.importorskip("serial", reason="pyserial is not installed")
-    line = TcpServerLine("127.0.0.1", 0)
     clock = Clock()
-    utc = UtcClock(monotonic_s=clock)
-    nmea = NmeaOutput(NmeaConfig(), line, clock=clock, utc=utc)
-    with GpsdPeer(f"tcp://127.0.0.1:{line.port}", tmp_path) as gpsd:
+    to, source = _way_to_gpsd(way)
+    with ExitStack() as stack:
+        if way == "serial":
+            wire = stack.enter_context(SerialPair())
+            to, source = f"serial:{wire.devices[0]},9600", str(wire.devices[1])
+        nmea = NmeaOutput(NmeaConfig(to=to), clock=clock, utc=UtcClock(monotonic_s=clock))
+        stack.callback(nmea.close)
+        gpsd = stack.enter_context(GpsdPeer(source, tmp_path))
 
-        def report_of(state: IntegrityState) -> dict[str, object] | None:
+        def reported(state: IntegrityState, key: str) -> bool:
             clock.now_s += 0.2
-            fix = tracked(clock.now_s - 0.1, state=state)
-            nmea.publish(fix if state.publishes else lost(clock.now_s - 0.1, state))
-            wanted = 2 if state.publishes else 1
-            return next((r for r in gpsd.reports(0.1) if r.get("mode") == wanted), None)
+            exposed_s = clock.now_s - 0.1
+            nmea.publish(tracked(exposed_s) if state.publishes else lost(exposed_s, state))
+            mode = 2 if state.publishes else 1
+            return any(r.get("mode", mode) == mode and key in r for r in gpsd.reports(0.1))
 
-        assert wait_until(lambda: report_of(IntegrityState.TRACKING), 15.0), gpsd.errors()
-        # gpsd joins the sentences of one moment: speed may come with the next report.
-        assert wait_until(lambda: "speed" in (report_of(IntegrityState.TRACKING) or {}), 10.0), (
-            gpsd.seen
-        )
-        report = next(r for r in reversed(gpsd.seen) if "speed" in r)
+        for key in ("speed", "major"):
+            assert wait_until(partial(reported, IntegrityState.TRACKING, key), 15.0), gpsd.errors()
+        report = next(r for r in reversed(gpsd.seen) if "speed" in r and "lat" in r)
         assert report["lat"] == pytest.approx(PLACE.latitude_deg, abs=1e-6)
         assert report["lon"] == pytest.approx(PLACE.longitude_deg, abs=1e-6)
         assert report["speed"] == pytest.approx(5.0, abs=0.01)
         assert report["track"] == pytest.approx(math.degrees(math.atan2(3, -4)), abs=0.1)
         assert "alt" not in report
+        errors = next(r for r in reversed(gpsd.seen) if r["class"] == "GST")
+        assert (errors["major"], errors["minor"], errors["orient"]) == (13.1, 9.5, 63.1)
         gpsd.seen.clear()
-        assert wait_until(lambda: report_of(IntegrityState.LOST), 10.0), gpsd.seen
-    nmea.close()
+        assert wait_until(partial(reported, IntegrityState.LOST, "mode"), 10.0), gpsd.seen
+        assert not any("lat" in r for r in gpsd.seen if r.get("mode") == 1)
+
+
+def _way_to_gpsd(way: str) -> tuple[str, str]:
+    kind = socket.SOCK_DGRAM if way == "udp" else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return f"{way}:127.0.0.1:{port}", f"{way}://127.0.0.1:{port}"

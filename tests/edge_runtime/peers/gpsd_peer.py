@@ -56,7 +56,7 @@ class GpsdPeer:
         self._log_stream.close()
 
     def reports(self, wait_s: float) -> list[dict[str, Any]]:
-        """Position reports (TPV) that came within the time; all are kept in `seen`."""
+        """Positions (TPV) and errors (GST) that came in the time; all are kept in `seen`."""
         fresh: list[dict[str, Any]] = []
         end_s = time.monotonic() + wait_s
         while (left_s := end_s - time.monotonic()) > 0.0:
@@ -67,7 +67,7 @@ class GpsdPeer:
                 break
             *whole, self._pending = (self._pending + data).split(b"\n")
             decoded = [json.loads(line) for line in whole if line.strip()]
-            fresh += [line for line in decoded if line.get("class") == "TPV"]
+            fresh += [line for line in decoded if line.get("class") in ("TPV", "GST")]
         self.seen += fresh
         return fresh
 
