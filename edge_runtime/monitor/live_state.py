@@ -55,6 +55,7 @@ class LiveState:
 
         def tell() -> str | None:
             nonlocal track_told, told, told_at_s
+            self._tally.refresh()  # so that fix, frame and matches are of one moment
             now_s = self._now_s()
             marks = (self._tally.fixes, self._tally.handover.frames)
             if marks == told and now_s - told_at_s < _QUIET_S:
