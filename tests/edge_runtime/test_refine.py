@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.fix import Position
+from edge_runtime.contract.region_map import load_region_map
 from edge_runtime.localize.camera import CameraPose
 from edge_runtime.localize.orientation_features import orientation_features
 from edge_runtime.localize.picture_match import match_picture
 from edge_runtime.localize.rectify import choose_window, rectify
 from edge_runtime.localize.refine import RefineConfig, refine
+from edge_runtime.localize.refined_position import PositionRefiner
 from edge_runtime.localize.resection import corrected_ground, moved, solve_resection
+from edge_runtime.localize.view import ViewedGround
 from tests.edge_runtime.painted_ground import (
     CAMERA,
     another_season,
@@ -22,6 +26,7 @@ from tests.edge_runtime.painted_ground import (
     painted_ground,
     photograph,
 )
+from tests.small_map import seal_again, write_small_map
 
 GROUND = painted_ground()
 POSE = CameraPose(height_m=100.0, heading_deg=40.0, pitch_deg=-60.0, roll_deg=1.0)
@@ -235,3 +240,46 @@ def test_a_part_is_found_where_it_was_cut_out_to_a_fraction_of_a_pixel():
 def test_a_part_at_the_edge_of_the_search_is_told():
     within = np.random.default_rng(5).normal(size=(40, 40, 6)).astype(np.float32)
     assert match_picture(within[:20, 5:25], within, 5.0).is_at_edge
+
+
+@pytest.fixture(scope="module")
+def map_with_imagery(tmp_path_factory):
+    folder = write_small_map(tmp_path_factory.mktemp("map") / "small.map")
+    as_imagery(folder / "imagery.tif", GROUND)
+    seal_again(folder)
+    return load_region_map(folder)
+
+
+def published(region_map, radius95_m, off_m=(12.0, 9.0), enabled=True):
+    """How far a published position is from the truth, and the position."""
+    refiner = PositionRefiner(region_map, CAMERA, replace(CONFIG, enabled=enabled))
+    window, coverage = choose_window(CAMERA, POSE.attitude, POSE.height_m, 100.0)
+    ground = ViewedGround(POSE.attitude, POSE.height_m, 0, window, coverage)
+    photo = photograph(GROUND, DRONE_M, POSE)
+    view = rectify(photo, CAMERA, POSE.attitude, POSE.height_m, window, 192)
+    place = DRONE_M + off_m
+    latitude, longitude = (float(axis) for axis in region_map.frame.to_geodetic(place))
+    before = Position(latitude, longitude, 100.0, 100.0, 0.0, radius95_m)
+    after = refiner.refined(before, (float(place[0]), float(place[1])), view, ground)
+    found = region_map.frame.to_local(after.latitude_deg, after.longitude_deg)
+    return float(np.linalg.norm(found - DRONE_M)), after, before
+
+
+def test_a_published_position_comes_to_a_metre_and_its_radius_shrinks(map_with_imagery):
+    error_m, after, before = published(map_with_imagery, 30.0)
+    assert error_m < 1.0
+    assert after.radius95_m < before.radius95_m
+    assert after.radius95_m >= 2.4 * np.sqrt(min(after.variance_east_m2, after.variance_north_m2))
+
+
+def test_a_position_is_moved_no_further_than_its_own_radius(map_with_imagery):
+    error_m, after, before = published(map_with_imagery, 11.0)
+    assert after == before
+    assert error_m == pytest.approx(15.0)
+
+
+def test_without_imagery_or_when_switched_off_positions_stay(map_with_imagery):
+    _, after, before = published(map_with_imagery, 30.0, enabled=False)
+    assert after == before
+    _, after, before = published(replace(map_with_imagery, imagery=None), 30.0)
+    assert after == before
