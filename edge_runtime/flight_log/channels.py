@@ -72,6 +72,13 @@ FIX = _json_topic(
     stage_ms={"type": "object"},
     latency_ms=_MAYBE_NUMBER,
 )
+DECISION = _json_topic(
+    "/decision",
+    "dmnil.Decision",
+    frame=_TEXT,
+    top_tiles={"type": "array", "items": {"type": "object"}},
+    evidence={"type": "object"},
+)
 POSITION = _json_topic(
     "/position",
     "foxglove.LocationFix",
@@ -98,7 +105,7 @@ EVENT = _json_topic(
 )
 COUNTERS = _json_topic("/counters", "dmnil.Counters")
 CLOCK = _json_topic("/clock", "dmnil.Clock", monotonic_s=_NUMBER, unix_s=_NUMBER)
-TOPICS = (IMAGE, FRAME, CAMERA, FIX, POSITION, SENT, EVENT, COUNTERS, CLOCK)
+TOPICS = (IMAGE, FRAME, CAMERA, FIX, DECISION, POSITION, SENT, EVENT, COUNTERS, CLOCK)
 
 EVENT_LEVELS = {"debug": 1, "info": 2, "warning": 3, "error": 4, "fatal": 5}
 """Foxglove's numbers of levels."""

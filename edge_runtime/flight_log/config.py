@@ -15,7 +15,7 @@ class FlightLogConfig:
     pictures: Literal["jpeg", "none"] = "jpeg"
     """jpeg keeps every frame flown, so that the flight can be flown again bit for bit: as the
     camera coded it, else as JPEG, and then what is flown is the JPEG. none keeps no pictures."""
-    jpeg_quality: int = 90
+    jpeg_quality: int = 80
     """Quality, 1-100, of pictures that the camera did not code itself."""
     pictures_per_s: float = 0.0
     """Keep at most so many pictures a second; 0 keeps all. A flight with fewer pictures than

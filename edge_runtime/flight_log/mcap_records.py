@@ -108,7 +108,10 @@ def _records(
         position += length
     if not state.is_finished:
         state.damage.append(
-            f"{path.name} was cut off or damaged at byte {position} of {size}: what follows is lost"
+            f"{path.name} was cut off: what happened in the last second before may be missing"
+            if position == size
+            else f"{path.name} was cut off or damaged at byte {position} of {size}: what follows "
+            "is lost"
         )
 
 

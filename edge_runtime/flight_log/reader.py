@@ -64,8 +64,23 @@ class LoggedCounters:
     time_ns: int
 
 
+@dataclass(frozen=True)
+class LoggedDecision:
+    """What the localiser weighed for the fix of a frame."""
+
+    frame: str
+    values: dict[str, Any]
+
+
 LogEntry = (
-    LoggedFrame | Fix | SentMessage | LoggedEvent | LoggedCounters | PinholeCamera | ClockAnchor
+    LoggedFrame
+    | LoggedDecision
+    | Fix
+    | SentMessage
+    | LoggedEvent
+    | LoggedCounters
+    | PinholeCamera
+    | ClockAnchor
 )
 
 
@@ -188,6 +203,8 @@ def _entry_of(message: LoggedMessage, picture: LoggedMessage | None) -> LogEntry
         return _frame(values, message.sequence, picture)
     if message.topic == channels.FIX.name:
         return fix_from_plain(values)
+    if message.topic == channels.DECISION.name:
+        return LoggedDecision(_text(values["frame"]), values)
     if message.topic == channels.SENT.name:
         return SentMessage(
             _text(values["output"]),

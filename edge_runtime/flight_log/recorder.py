@@ -183,6 +183,12 @@ class FlightRecorder:
 
         self._put(write)
 
+    def decision(self, fix: Fix, values: Mapping[str, Any]) -> None:
+        """What the localiser weighed for a fix, of `decision_of`; nothing if it weighed nothing."""
+        if values:
+            content = channels.values_content({"frame": fix.frame, **values})
+            self._put(lambda: self._add(channels.DECISION, fix.time_s, content))
+
     def sent(self, messages: Iterable[SentMessage]) -> None:
         """Messages as they left."""
         for message in messages:

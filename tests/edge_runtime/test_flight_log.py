@@ -35,6 +35,7 @@ from edge_runtime.flight_log.pictures import decode_picture, encode_jpeg
 from edge_runtime.flight_log.reader import (
     FlightLog,
     LoggedCounters,
+    LoggedDecision,
     LoggedEvent,
     LoggedFrame,
     open_flight_log,
@@ -100,6 +101,8 @@ def write_flight(
         frame = log.as_logged(Frame(f"{number:06d}", picture(number), number, time_s))
         log.frame(frame, replace(STILL, time_s=time_s))
         log.fix(replace(FIX, frame=frame.name, time_s=time_s))
+    log.decision(FIX, {"top_tiles": [{"score": 4.5}]})
+    log.decision(FIX, {})
     log.sent([SENT])
     log.event("the camera is gone", "warning")
     log.counters_now({"captured": np.int64(5)})
@@ -124,6 +127,8 @@ def test_everything_is_read_back_as_it_was_given(flown: Path) -> None:
     assert frames[3].sample == replace(STILL, time_s=1.5)
     assert frames[3].is_as_flown
     assert log.fixes[3] == replace(FIX, frame="000003", time_s=1.5)
+    (decision,) = entries_of(log, LoggedDecision)
+    assert (decision.frame, decision.values["top_tiles"]) == ("000001", [{"score": 4.5}])
     assert entries_of(log, SentMessage) == [SENT]
     assert [(event.text, event.level) for event in entries_of(log, LoggedEvent)] == [
         ("the camera is gone", 3)
