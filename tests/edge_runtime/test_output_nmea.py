@@ -38,7 +38,7 @@ from tests.edge_runtime.peers.flown_fixes import (
     tracked,
 )
 from tests.edge_runtime.peers.gpsd_peer import GPSD_MISSING, GpsdPeer
-from tests.edge_runtime.peers.programs import SerialPair
+from tests.edge_runtime.peers.programs import SerialWire
 from tests.simulated_autopilot import wait_until
 
 UTC_S = datetime(2026, 11, 23, 4, 5, 6, 789_000, timezone.utc).timestamp()
@@ -270,7 +270,7 @@ def test_gpsd_reads_the_position_speed_and_errors(way: str, tmp_path: Path) -> N
     to, source = _way_to_gpsd(way)
     with ExitStack() as stack:
         if way == "serial":
-            wire = stack.enter_context(SerialPair())
+            wire = stack.enter_context(SerialWire())
             to, source = f"serial:{wire.devices[0]},9600", str(wire.devices[1])
         nmea = NmeaOutput(NmeaConfig(to=to), clock=clock, utc=UtcClock(monotonic_s=clock))
         stack.callback(nmea.close)

@@ -26,10 +26,15 @@ from tests.edge_runtime.peers.programs import (
     MAVSDK_MISSING,
     MavproxyRouter,
     MavsdkStation,
-    SerialPair,
+    SerialWire,
     free_udp_port,
 )
-from tests.simulated_autopilot import SimulatedAutopilot, autopilot_on_udp, wait_until
+from tests.simulated_autopilot import (
+    SimulatedAutopilot,
+    autopilot_on_descriptor,
+    autopilot_on_udp,
+    wait_until,
+)
 
 LATITUDE, LONGITUDE = round(PLACE.latitude_deg * 1e7), round(PLACE.longitude_deg * 1e7)
 
@@ -61,9 +66,7 @@ def _linked(lines: ExitStack, connection: str, port: int) -> tuple[MavlinkLink, 
     lines.callback(link.close)
     autopilot = _of_no_make(autopilot_on_udp(port))
     lines.enter_context(autopilot)
-    autopilot.stream = lambda double: [
-        link.dialect.MAVLink_gps_global_origin_message(471_000_000, 86_000_000, 400_000)
-    ]
+    autopilot.stream = lambda double: [_origin(link)]
     return link, autopilot
 
 
@@ -107,8 +110,14 @@ def test_mavsdk_decodes_every_message_over_udp(lines: ExitStack, tmp_path: Path)
     station = MavsdkStation(f"udpout://127.0.0.1:{port}", tmp_path)
     lines.enter_context(station)
     assert wait_until(lambda: station.messages("TIMESYNC"), 15.0)
-    flights = _all_feeds(link)
+    _expect_every_message(station, _all_feeds(link))
 
+
+def _origin(link: MavlinkLink) -> Any:
+    return link.dialect.MAVLink_gps_global_origin_message(471_000_000, 86_000_000, 400_000)
+
+
+def _expect_every_message(station: MavsdkStation, flights: list[Flight]) -> None:
     def everything_came() -> bool:
         _step(flights)
         qualities = {message["quality"] > 0 for message in station.messages("ODOMETRY")}
@@ -142,6 +151,21 @@ def _check_position_messages(station: MavsdkStation) -> None:
 
 
 @pytest.mark.skipif(bool(MAVSDK_MISSING), reason=MAVSDK_MISSING)
+def test_mavsdk_decodes_every_message_over_a_serial_line(lines: ExitStack, tmp_path: Path) -> None:
+    wire = lines.enter_context(SerialWire(3))
+    link = open_link(MavlinkConfig(connection=f"{wire.devices[0]},115200"))
+    lines.callback(link.close)
+    autopilot = _of_no_make(autopilot_on_descriptor(wire.near[1]))
+    autopilot.stream = lambda double: [_origin(link)]
+    lines.enter_context(autopilot)
+    assert wait_until(lambda: link.is_synced)
+    station = MavsdkStation(f"serial://{wire.devices[2]}:115200", tmp_path)
+    lines.enter_context(station)
+    assert wait_until(lambda: station.messages("TIMESYNC"), 15.0)
+    _expect_every_message(station, _all_feeds(link))
+
+
+@pytest.mark.skipif(bool(MAVSDK_MISSING), reason=MAVSDK_MISSING)
 def test_mavsdk_hears_no_position_in_shadow_mode(lines: ExitStack, tmp_path: Path) -> None:
     port = free_udp_port()
     link, autopilot = _linked(lines, f"udpin:127.0.0.1:{port}", port)
@@ -167,7 +191,7 @@ def test_mavsdk_hears_no_position_in_shadow_mode(lines: ExitStack, tmp_path: Pat
 def test_mavproxy_routes_from_a_serial_line_to_the_autopilot_and_mavsdk(
     lines: ExitStack, tmp_path: Path
 ) -> None:
-    wire = lines.enter_context(SerialPair())
+    wire = lines.enter_context(SerialWire())
     autopilot_port, station_port = free_udp_port(), free_udp_port()
     link = open_link(MavlinkConfig(connection=f"{wire.devices[0]},115200"))
     lines.callback(link.close)

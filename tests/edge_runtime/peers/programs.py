@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import tty
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,32 +117,35 @@ class MavproxyRouter(Program):
         return [line for line in list(self.lines) if f"{name} {{" in line]
 
 
-class SerialPair:
-    """Two pseudo-terminals with a wire between them: what enters one leaves the other."""
+class SerialWire:
+    """Pseudo-terminals with a wire between them: what enters one leaves the others."""
 
-    def __init__(self) -> None:
-        pairs = [pty.openpty() for _ in range(2)]
-        for _, near in pairs:
+    def __init__(self, ends: int = 2) -> None:
+        pairs = [pty.openpty() for _ in range(ends)]
+        for far, near in pairs:
             tty.setraw(near)
-        self.devices = [Path(os.ttyname(near)) for _, near in pairs]
-        self._descriptors = [descriptor for pair in pairs for descriptor in pair]
+            os.set_blocking(far, False)
+        self.near = [near for _, near in pairs]
+        self.devices = [Path(os.ttyname(near)) for near in self.near]
         self._far = [far for far, _ in pairs]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._carry, daemon=True)
 
-    def __enter__(self) -> SerialPair:
+    def __enter__(self) -> SerialWire:
         self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._stop.set()
         self._thread.join()
-        for descriptor in self._descriptors:
+        for descriptor in (*self.near, *self._far):
             os.close(descriptor)
 
     def _carry(self) -> None:
-        first, second = self._far
-        other = {first: second, second: first}
         while not self._stop.is_set():
             for descriptor in select.select(self._far, [], [], 0.05)[0]:
-                os.write(other[descriptor], os.read(descriptor, 4096))
+                data = os.read(descriptor, 4096)
+                for other in self._far:
+                    if other != descriptor:
+                        with suppress(BlockingIOError):  # nobody reads that end
+                            os.write(other, data)
