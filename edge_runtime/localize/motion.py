@@ -142,14 +142,15 @@ class MotionModel:
             return Motion(telemetry[0] * elapsed_s, telemetry[1] * elapsed_s, sigma_m)
         if self._velocity is None:
             return Motion(0.0, 0.0, config.typical_speed_m_s * elapsed_s)
-        memory_s = config.speed_memory_s
-        kept_s = memory_s * (np.exp(-self._velocity_age_s / memory_s))
-        kept_s -= memory_s * np.exp(-(self._velocity_age_s + elapsed_s) / memory_s)
-        variance = _unseen_variance(self._velocity_age_s + elapsed_s, memory_s)
-        variance -= _unseen_variance(self._velocity_age_s, memory_s)
+        memory_s, age_s = config.speed_memory_s, self._velocity_age_s
+        fading_s = memory_s * (1.0 - float(np.exp(-elapsed_s / memory_s)))
+        kept_s = float(np.exp(-age_s / memory_s)) * fading_s
+        # What the velocity has become since it was known, and what becomes of it meanwhile.
+        forgotten = 1.0 - float(np.exp(-2.0 * age_s / memory_s))
+        variance_s2 = forgotten * fading_s**2 + _unseen_variance(elapsed_s, memory_s)
         sigma_m = float(
             np.hypot(
-                config.typical_speed_m_s * np.sqrt(max(variance, 0.0)),
+                config.typical_speed_m_s * np.sqrt(min(variance_s2, elapsed_s**2)),
                 self._velocity.standard_deviation_m_s * kept_s,
             )
         )
