@@ -203,6 +203,19 @@ def test_the_map_shows_the_posterior_and_the_position_where_they_are(
     assert eventually(lambda: near(page.evaluate(MAP_COLOUR, [0.5, 0.5]), green), page)
 
 
+def test_an_old_fix_is_not_shown_as_if_it_were_new(
+    page: Any, monitor: Monitor, town: RegionMap
+) -> None:
+    monitor.frame(picture(RED), SAMPLE)
+    monitor.fix(fix_at(town, 0.0, 0.0))
+    assert shows(page, "views agree with the map", "#reason")
+    assert page.get_attribute("body", "data-stale") == "no"
+    assert shows(page, "no fix for 2 s; the last: views agree", "#reason")
+    assert page.get_attribute("body", "data-stale") == "yes"
+    monitor.fix(fix_at(town, 0.0, 0.0))
+    assert eventually(lambda: page.get_attribute("body", "data-stale") == "no", page)
+
+
 def test_words_from_the_flight_are_shown_and_never_run(
     page: Any, monitor: Monitor, town: RegionMap
 ) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.fix import Fix, IntegrityState, Position
@@ -123,6 +125,14 @@ def test_labels_with_quotes_and_newlines_arrive_unharmed(monitor: Monitor) -> No
     names = metrics_of(get(monitor, "metrics")[2].decode())
     (build,) = [name for name in names if name.startswith("dmnil_build_info")]
     assert '{engine=a "quoted"\\ one\n}' in build
+
+
+@given(value=st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]) | st.just("\n")))
+def test_any_label_survives_the_text_format(value: str) -> None:
+    told = Exposition()
+    told.family("t", "gauge", value)
+    told.sample("t", 1.0, {"label": value})
+    assert metrics_of(told.text().replace("\r", " ")) == {f"t{{label={value}}}": 1.0}
 
 
 def test_a_value_on_a_histogram_bound_belongs_to_its_bucket() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.region_map import RegionMap, load_region_map
+from edge_runtime.engines import open_engine
+from edge_runtime.flight_camera import CameraConfig, open_flight_camera
+from edge_runtime.localize.config import LocaliserConfig
+from edge_runtime.localize.localiser import Localiser
 from edge_runtime.localize.position_grid import Bounds, PositionGrid
 from edge_runtime.localize.rectify import GroundWindow
 from edge_runtime.monitor.details import FixDetails, PosteriorGrid, ScoredGround
@@ -18,7 +24,10 @@ from edge_runtime.monitor.localiser_details import details_of, matched_ground, p
 from edge_runtime.monitor.pictures import Pictures, heat_picture
 from edge_runtime.monitor.tally import Handover, SeenDetails, Tally
 from edge_runtime.monitor.tile_match import TileMatch, tile_matches
+from edge_runtime.sources.open import open_source
 from tests.small_map import LEVEL, write_small_map
+
+SAMPLE = Path(__file__).parents[2] / "edge_runtime" / "sample"
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +158,33 @@ def test_a_tile_is_cut_from_the_preview_where_it_lies(tmp_path: Path) -> None:
     assert upper[..., 2].max() < 80
     assert lower[..., 2].min() > 180
     assert pictures.named("match-1.jpg") is None
+
+
+def test_a_real_localiser_offers_its_view_its_posterior_and_its_matches() -> None:
+    """On the sample's first frames over the map's footprint, so that renamed attributes show."""
+    bundle = load_encoder_bundle(SAMPLE / "lite2.encoder")
+    town = load_region_map(SAMPLE / "town.map")
+    camera = open_flight_camera(SAMPLE / "flight" / "frames.csv", CameraConfig(), 0.0)
+    frames = islice(open_source(SAMPLE / "flight" / "frames", 0.0), 8, 10)
+    localiser: Localiser | None = None
+    for frame in frames:
+        sample = camera.sample_of(frame)
+        assert frame.image is not None
+        assert sample is not None
+        if localiser is None:
+            height, width = frame.image.shape[:2]
+            localiser = Localiser(
+                open_engine(bundle, "fp32", "onnxruntime", 1),
+                town,
+                bundle.input_width,
+                camera.camera_for(width, height),
+                LocaliserConfig(frame_matches=5),
+            )
+        localiser.process(frame.name, frame.image, sample)
+    assert localiser is not None
+    details = details_of(localiser)
+    assert details.view is not None
+    assert details.view.shape == (bundle.input_height, bundle.input_width, 3)
+    assert details.posterior is not None
+    assert 0.0 < details.posterior.mass.sum() <= 1.0 + 1e-6
+    assert len(tile_matches(town, details)) == 5

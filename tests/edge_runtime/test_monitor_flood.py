@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_runtime.contract.fix import Fix, IntegrityState, Position
 from edge_runtime.contract.region_map import load_region_map
@@ -140,6 +142,18 @@ def test_what_is_no_request_is_told_so(request_head: bytes) -> None:
     with serving() as server:
         assert ask(server, request_head).startswith(b"HTTP/1.1 400 ")
         assert ask(server, FINE).startswith(b"HTTP/1.1 200 ")
+
+
+@given(
+    head=st.binary(max_size=300) | st.from_regex(rb"[A-Z]+ /\S* HTTP/1.[01]\r\n([!-~]*: ?.*\r\n)*")
+)
+def test_whatever_bytes_come_are_a_request_or_told_to_be_none(head: bytes) -> None:
+    try:
+        request = parse_request(head)
+    except ValueError:
+        return
+    assert request.path.startswith("/")
+    assert "?" not in request.path
 
 
 def test_a_query_is_no_part_of_the_path_and_header_names_have_no_case() -> None:
