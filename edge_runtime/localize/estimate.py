@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from edge_runtime.contract.fix import Position
 from edge_runtime.contract.geodesy import LocalFrame
 from edge_runtime.localize.camera import FloatArray
 from edge_runtime.localize.filter import PoseFilter
 from edge_runtime.localize.integrity import PosteriorSummary
-from edge_runtime.localize.uncertainty import radius95_of
+from edge_runtime.localize.uncertainty import POSTERIOR_WIDTH, stated_radius95
+from edge_runtime.score import FALSE_FIX_M, FALSE_FIX_RADII
 
 
 def estimate_position(
@@ -22,12 +21,14 @@ def estimate_position(
     """
     elsewhere = pose_filter.elsewhere
     if not pose_filter.is_local or elsewhere >= 1.0:
-        return None, PosteriorSummary(float("inf"), elsewhere, is_local=False)
+        east, north = pose_filter.best()[1]
+        likeliest = float(east), float(north)
+        return None, PosteriorSummary(float("inf"), elsewhere, False, east_north_m=likeliest)
     grid = pose_filter.grid
     mean = grid.mean()
-    covariance = grid.covariance(mean) + offset_covariance
+    covariance = POSTERIOR_WIDTH**2 * grid.covariance(mean) + offset_covariance
     held = grid.radius_holding(mean, min(0.95, 0.99 * grid.total))
-    radius95_m = float(np.hypot(held, radius95_of(offset_covariance)))
+    radius95_m = stated_radius95(held, offset_covariance)
     latitude, longitude = frame.to_geodetic(mean)
     position = Position(
         latitude_deg=float(latitude),
@@ -37,4 +38,11 @@ def estimate_position(
         covariance_east_north_m2=float(covariance[0, 1]),
         radius95_m=radius95_m,
     )
-    return position, PosteriorSummary(held, elsewhere, is_local=True)
+    distant = grid.mass_beyond(mean, max(FALSE_FIX_M, FALSE_FIX_RADII * radius95_m))
+    return position, PosteriorSummary(
+        held,
+        elsewhere,
+        is_local=True,
+        east_north_m=(float(mean[0]), float(mean[1])),
+        distant=distant,
+    )

@@ -93,6 +93,7 @@ class Localiser:
         self._has_begun = False
         self._integrity = IntegrityMonitor(config.integrity)
         self._offset_covariance: FloatArray = np.zeros((2, 2))
+        self._viewed_offset_m: FloatArray = np.zeros(2)
         self._last_time_s: float | None = None
         self._unseen_s = 0.0
         self._used_descriptors: dict[Hypothesis, npt.NDArray[np.float32]] = {}
@@ -312,7 +313,18 @@ class Localiser:
             self._filter.update(ratios, weight, novelty)
             self._motion.confirmed(weight)
             score = self._score_of_position(scored)
-        return ViewEvidence(score, prior_radius_m)
+        return ViewEvidence(
+            score,
+            prior_radius_m,
+            best_score=best.best_score,
+            novelty=novelty,
+            compared=self._compared(best.ground.level) * len(scored),
+        )
+
+    def _compared(self, level: int) -> int:
+        """Tiles of a level: as many as a cold filter compares a view with."""
+        rows = self._map.rows_of_level(level)
+        return rows.stop - rows.start
 
     def _scored(
         self, hypothesis: Hypothesis, ground: ViewedGround, query: npt.NDArray[np.float32]
@@ -390,6 +402,7 @@ class Localiser:
     ) -> Fix:
         with self._timed("filter"):
             ground = self._ground(self._filter.best()[0])
+            self._viewed_offset_m = ground.window.offset_m
             errors = replace(
                 self._config.telemetry_error,
                 heading_deg=self._filter.headings.within_deg(self._filter.heading_is_given),
@@ -416,7 +429,24 @@ class Localiser:
         return self._fix(name, telemetry.time_s, state, reason, position)
 
     def _estimate(self, pose_filter: PoseFilter) -> tuple[Position | None, PosteriorSummary]:
-        return estimate_position(pose_filter, self._map.frame, self._offset_covariance)
+        position, summary = estimate_position(pose_filter, self._map.frame, self._offset_covariance)
+        beyond = summary.is_local and not self._shows(summary.east_north_m)
+        return position, replace(summary, time_s=self._last_time_s, off_map=float(beyond))
+
+    def _shows(self, east_north_m: tuple[float, float] | None) -> bool:
+        """Whether the map has a tile where a drone at a place looks."""
+        if east_north_m is None:
+            return True
+        east, north = np.array(east_north_m) + self._viewed_offset_m
+        for number, level in enumerate(self._map.levels):
+            row = round((level.first_north_m - north) / level.stride_m)
+            column = round((east - level.first_east_m) / level.stride_m)
+            if min(row, column) < 0:
+                continue
+            at = self._map.rows_at(number, slice(row, row + 1), slice(column, column + 1))
+            if at.size and at[0, 0] >= 0:
+                return True
+        return False
 
     def _fix(
         self,

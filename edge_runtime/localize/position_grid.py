@@ -196,7 +196,13 @@ class PositionGrid:
         reached = int(np.searchsorted(held, mass))
         if reached >= held.size:
             return float("inf")
-        return float(np.sqrt(squared.ravel()[order[reached]])) + self.cell_m / 2
+        # Mass inside a cell lies evenly, as much this side of its centre as beyond.
+        return float(np.sqrt(squared.ravel()[order[reached]] + self.cell_m**2 / 6.0))
+
+    def mass_beyond(self, centre: FloatArray, radius_m: float) -> float:
+        """Mass of the cells whose centres lie further than this from a point."""
+        squared = (self.norths_m - centre[1])[:, None] ** 2 + (self.easts_m - centre[0]) ** 2
+        return float(self.mass[squared > radius_m**2].sum(dtype=np.float64))
 
     def mass_bounds(self, neglected: float) -> Bounds:
         """The smallest rectangle outside which at most about `neglected` mass lies per side."""

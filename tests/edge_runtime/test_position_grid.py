@@ -192,12 +192,21 @@ def test_covariance_runs_with_the_diagonal() -> None:
     assert grid.covariance(grid.mean())[1, 0] == pytest.approx(25.0)
 
 
-def test_the_radius_reaches_the_cell_that_makes_up_the_mass_and_its_edge() -> None:
+def test_the_radius_reaches_the_cell_that_makes_up_the_mass_and_counts_its_own_spread() -> None:
     grid = grid_of([[0.05, 0.2, 0.5, 0.2, 0.05]])
     centre = np.array([120.0, 200.0])
-    assert grid.radius_holding(centre, 0.45) == pytest.approx(5.0)
-    assert grid.radius_holding(centre, 0.85) == pytest.approx(15.0)
-    assert grid.radius_holding(centre, 0.99) == pytest.approx(25.0)
+    spread = 10.0**2 / 6.0
+    assert grid.radius_holding(centre, 0.45) == pytest.approx(np.sqrt(spread))
+    assert grid.radius_holding(centre, 0.85) == pytest.approx(np.sqrt(10.0**2 + spread))
+    assert grid.radius_holding(centre, 0.99) == pytest.approx(np.sqrt(20.0**2 + spread))
+
+
+def test_the_mass_beyond_a_radius_is_that_of_the_cells_further_away() -> None:
+    grid = grid_of([[0.05, 0.2, 0.5, 0.2, 0.05]])
+    centre = np.array([120.0, 200.0])
+    assert grid.mass_beyond(centre, 9.0) == pytest.approx(0.5)
+    assert grid.mass_beyond(centre, 11.0) == pytest.approx(0.1)
+    assert grid.mass_beyond(centre, 21.0) == 0.0
 
 
 def test_no_radius_holds_more_than_there_is() -> None:

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.localize.camera import CameraAttitude, centre_ground_point
 from edge_runtime.localize.uncertainty import (
+    POSTERIOR_WIDTH,
     TelemetryErrorConfig,
     radius95_of,
+    stated_radius95,
     view_offset_covariance,
 )
 
@@ -53,6 +55,13 @@ def test_the_radius_does_not_depend_on_the_direction(
 
 def test_no_spread_has_no_radius() -> None:
     assert radius95_of(np.zeros((2, 2))) == 0.0
+
+
+def test_the_stated_radius_joins_the_filters_error_and_what_it_cannot_see() -> None:
+    unseen = np.diag([100.0, 100.0])
+    assert stated_radius95(0.0, unseen) == pytest.approx(24.48)
+    assert stated_radius95(40.0, np.zeros((2, 2))) == pytest.approx(40.0 * POSTERIOR_WIDTH)
+    assert stated_radius95(40.0, unseen) == pytest.approx(np.hypot(24.48, 40.0 * POSTERIOR_WIDTH))
 
 
 def test_straight_down_only_tilt_counts_alike_in_all_directions() -> None:
