@@ -30,20 +30,19 @@ class PositionRefiner:
     def refined(
         self,
         position: Position,
-        east_north_m: tuple[float, float],
         view: npt.NDArray[np.uint8],
         ground: ViewedGround,
     ) -> Position:
         """The position as the view has it, or as it was.
 
         Args:
-            east_north_m: The position in the map's frame.
             view: The ground as `ViewMaker.picture` makes it.
         """
         imagery = self._map.imagery
         if imagery is None or not self.is_on:
             return position
-        attitude, place_m = ground.attitude, np.array(east_north_m)
+        attitude = ground.attitude
+        place_m = self._map.frame.to_local(position.latitude_deg, position.longitude_deg)
         pose = CameraPose(
             ground.height_m, attitude.heading_deg, attitude.pitch_deg, attitude.roll_deg
         )

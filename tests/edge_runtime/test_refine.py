@@ -260,7 +260,7 @@ def published(region_map, radius95_m, off_m=(12.0, 9.0), enabled=True):
     place = DRONE_M + off_m
     latitude, longitude = (float(axis) for axis in region_map.frame.to_geodetic(place))
     before = Position(latitude, longitude, 100.0, 100.0, 0.0, radius95_m)
-    after = refiner.refined(before, (float(place[0]), float(place[1])), view, ground)
+    after = refiner.refined(before, view, ground)
     found = region_map.frame.to_local(after.latitude_deg, after.longitude_deg)
     return float(np.linalg.norm(found - DRONE_M)), after, before
 
