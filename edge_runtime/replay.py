@@ -150,7 +150,9 @@ def replay(config: ReplayConfig) -> ReplayReport:
 
 def _with_changes(header: FlightHeader, config: ReplayConfig) -> tuple[FlightHeader, list[str]]:
     """The header of the flight to fly, and what is changed in it."""
-    changes: list[str] = []
+    changes = [f"{name} is no setting of this release" for name in header.unknown_settings]
+    if header.saved_state is not None:
+        changes.append("the flight began with a saved state, this one knows nothing")
     asked = {
         name: getattr(config, name)
         for name in ("encoder", "map", "precision", "engine", "threads")

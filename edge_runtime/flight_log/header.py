@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_runtime import __version__
 from edge_runtime.engines.tensorrt_config import TensorRtConfig
-from edge_runtime.flight_log.plain_values import from_plain, to_plain
+from edge_runtime.flight_log.plain_values import from_plain, to_plain, without_unknown
 from edge_runtime.localize.config import LocaliserConfig
 
 LOG_SCHEMA_VERSION = 1
@@ -52,11 +52,14 @@ class FlightHeader:
     config: Mapping[str, Any] = field(default_factory=dict)
     """Every setting of the flight, for people."""
     versions: Mapping[str, str] = field(default_factory=software_versions)
+    unknown_settings: tuple[str, ...] = ()
+    """Settings of the flight that this release does not have."""
 
 
 def header_as_plain(header: FlightHeader) -> dict[str, Any]:
     """JSON-ready values; paths are made absolute, so that a replay finds them from anywhere."""
     plain: dict[str, Any] = to_plain(header)
+    del plain["unknown_settings"]
     plain["encoder"], plain["map"] = str(header.encoder.absolute()), str(header.map.absolute())
     return {"log_schema_version": LOG_SCHEMA_VERSION, **plain}
 
@@ -73,4 +76,5 @@ def header_from_plain(values: Any) -> FlightHeader:
     if found != LOG_SCHEMA_VERSION:
         raise ValueError(f"log schema {found!r}, this release reads {LOG_SCHEMA_VERSION}")
     rest = {name: value for name, value in values.items() if name != "log_schema_version"}
-    return from_plain(FlightHeader, rest)
+    known, unknown = without_unknown(FlightHeader, rest)
+    return from_plain(FlightHeader, {**known, "unknown_settings": unknown})

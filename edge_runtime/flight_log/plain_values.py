@@ -38,6 +38,24 @@ def from_plain(expected: type[T], value: Any) -> T:
     return built
 
 
+def without_unknown(expected: Any, value: Any, prefix: str = "") -> tuple[Any, list[str]]:
+    """Plain values without the fields that a nested dataclass does not have, and these' names.
+
+    What an older or newer release wrote has them.
+    """
+    if not (isinstance(expected, type) and is_dataclass(expected) and isinstance(value, dict)):
+        return value, []
+    hints = get_type_hints(expected)
+    known, unknown = {}, []
+    for name, item in value.items():
+        if name in hints:
+            known[name], deeper = without_unknown(hints[name], item, f"{prefix}{name}.")
+            unknown += deeper
+        else:
+            unknown.append(f"{prefix}{name}")
+    return known, unknown
+
+
 def _built(expected: Any, value: Any) -> Any:
     origin, parts = get_origin(expected), get_args(expected)
     if expected is Any:

@@ -21,13 +21,13 @@ from edge_runtime.flight_log.header import FlightHeader, header_from_plain
 from edge_runtime.flight_log.mcap_records import FileState, LoggedMessage, read_messages
 from edge_runtime.flight_log.plain_values import from_plain
 from edge_runtime.localize.camera import PinholeCamera
-from edge_runtime.outputs.fix_log import fix_from_plain
+from edge_runtime.outputs.fix_log import MALFORMED, fix_from_plain
 from edge_runtime.outputs.output import SentMessage
 from edge_runtime.telemetry.log import TelemetrySample
 
 _LOG = logging.getLogger(__name__)
 
-_MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RecursionError, DmnilError)
+_MALFORMED = (*MALFORMED, DmnilError)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ _CSV_COLUMNS = (
 )
 
 
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What reading plain values of any kind as a fix may raise."""
 UtcOf = Callable[[float], str | None]
 """A time of the flight's clock as ISO 8601 in UTC; None where it is not known."""
 
@@ -198,7 +200,7 @@ def read_fix_lines(path: Path, *, is_cut_off: bool = False) -> list[Fix]:
     for number, line in enumerate(lines, start=1):
         try:
             fixes.append(fix_from_plain(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except MALFORMED as error:
             raise SourceError(f"{path}, line {number} is not a fix: {error}") from error
     if not fixes:
         raise SourceError(f"{path} holds no fixes")
@@ -209,7 +211,7 @@ def fix_from_plain(values: dict[str, Any]) -> Fix:
     """The fix that `Fix.as_dict` made plain.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError: If it is none.
+        ValueError, TypeError, KeyError, AttributeError, OverflowError: If it is none.
     """
     unknown = values.keys() - Fix.__dataclass_fields__.keys()
     if unknown:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.contract.errors import SourceError
 from edge_runtime.contract.fix import Fix, IntegrityState, MatchedPlace, Position
+from edge_runtime.outputs import fix_log
 from edge_runtime.outputs.fix_log import (
     CSV_NAME,
     JSON_LINES_NAME,
@@ -84,6 +86,58 @@ def test_each_fix_is_on_disk_before_the_next_is_flown(tmp_path: Path) -> None:
         log.close()
 
 
+def test_a_full_disk_costs_lines_and_never_half_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write, room_bytes = os.write, 3000
+
+    def almost_full(descriptor: int, data: Any) -> int:
+        nonlocal room_bytes
+        if room_bytes <= 0:
+            raise OSError(28, "No space left on device")
+        taken = write(descriptor, bytes(data)[:room_bytes])
+        room_bytes -= taken
+        return taken
+
+    monkeypatch.setattr(fix_log.os, "write", almost_full)
+    log = FixLog(tmp_path, outlives_disk=True)
+    for _ in range(20):
+        log.write(PUBLISHED)
+    full = read_fixes(tmp_path)
+    assert full == [PUBLISHED] * len(full)
+    assert len(full) + log.lost == 20
+    assert len(caplog.messages) == 1
+    room_bytes = 10_000
+    log.write(SILENT)
+    log.close()
+    assert read_fixes(tmp_path) == [*full, SILENT]
+    rows = (tmp_path / CSV_NAME).read_text(encoding="utf-8").splitlines()
+    assert {row.count(",") for row in rows} == {rows[0].count(",")}
+
+
+def test_a_recording_is_not_flown_onto_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = FixLog(tmp_path)
+
+    def full(descriptor: int, data: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fix_log.os, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        log.write(SILENT)
+    log.close()
+
+
+def test_the_half_line_of_a_flight_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    write_fixes(tmp_path, [SILENT, PUBLISHED])
+    path = tmp_path / JSON_LINES_NAME
+    path.write_bytes(path.read_bytes()[:-5])
+    assert read_fixes(tmp_path) == [SILENT]
+    with pytest.raises(SourceError, match="line 2"):
+        read_fixes(path)  # a file by its name is taken at its word
+
+
 def test_the_table_has_a_row_a_fix_and_blanks_where_nothing_was_published(tmp_path: Path) -> None:
     write_fixes(tmp_path, [SILENT, PUBLISHED])
     with (tmp_path / CSV_NAME).open(newline="", encoding="utf-8") as stream:
@@ -124,6 +178,7 @@ def test_the_table_has_a_row_a_fix_and_blanks_where_nothing_was_published(tmp_pa
         "{}",
         '{"frame": "a"}',
         json.dumps({**SILENT.as_dict(), "state": "FLYING"}),
+        json.dumps({**SILENT.as_dict(), "reset_counter": float("inf")}),
         json.dumps({**SILENT.as_dict(), "colour": "blue"}),
         json.dumps({**SILENT.as_dict(), "position": {"latitude_deg": 1.0}}),
         json.dumps({**SILENT.as_dict(), "viewed_matches": [1]}),

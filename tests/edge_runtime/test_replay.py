@@ -245,6 +245,17 @@ def test_a_log_of_another_release_is_refused(own: Path) -> None:
         open_flight_log(own)
 
 
+def test_a_setting_that_this_release_does_not_have_is_told(own: Path) -> None:
+    def with_more(values: dict[str, Any]) -> dict[str, Any]:
+        values["localiser"]["evidence"]["colour"] = "blue"
+        return values
+
+    rewritten(own, lambda message: message, with_more)
+    report = replay(ReplayConfig(own))
+    assert report.changes == ["localiser.evidence.colour is no setting of this release"]
+    assert report.is_same
+
+
 def test_a_setting_that_is_none_is_an_error(
     flown: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
