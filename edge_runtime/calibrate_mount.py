@@ -133,8 +133,8 @@ class MountCalibration:
         )
         if not self.positions_are_true:
             lines.append(
-                "positions were the flight's own fixes, which lean towards the offsets they were "
-                "made with: true ones (--positions) tell the angles two to three times as well"
+                "positions were the flight's own fixes, which lean towards the angles they were "
+                "made with: expect 2 degrees more than stated, or give true ones (--positions)"
             )
         return "\n".join(lines)
 
