@@ -120,7 +120,7 @@ class AutopilotLink(Protocol):
 
     @property
     def counters(self) -> Any:
-        """Counts, `autopilot_restarts` among them."""
+        """Counts, `autopilot_restarts` and `timesync_resets` among them."""
         ...
 
     def listen(self, handler: Callable[[Any, float], None]) -> None:
@@ -163,7 +163,7 @@ class MavlinkOutput:
             largest_deviation_m=config.deviation_limit_m,
         )
         self._origin = LocalOrigin()
-        self._restarts = link.counters.autopilot_restarts
+        self._epoch = (link.counters.autopilot_restarts, link.counters.timesync_resets)
         self._status = StatusLine(config.status_interval_s)
         self._status.say(NOTICE, _opening_text(config))
         self._is_another = self._has_told_another = False
@@ -210,6 +210,10 @@ class MavlinkOutput:
                 now_s,
             )
         return sent + self._settle_origin(now_s)
+
+    def say(self, text: str) -> None:
+        """Have the pilot read a line that no fix tells."""
+        self._status.say(NOTICE, text)
 
     def close(self) -> None:
         """Nothing to release: the link belongs to whoever opened it."""
@@ -330,10 +334,11 @@ class MavlinkOutput:
         return sent
 
     def _notice_restart(self) -> None:
-        """After a restart the autopilot's clock and origin begin anew."""
-        restarts = self._link.counters.autopilot_restarts
-        if restarts != self._restarts:
-            self._restarts = restarts
+        """After a restart, or a jump of its clock, the autopilot's time and origin begin anew."""
+        counters = self._link.counters
+        epoch = (counters.autopilot_restarts, counters.timesync_resets)
+        if epoch != self._epoch:
+            self._epoch = epoch
             self._origin.forget()
             self._fed_exposure_us = -1
             self._reset_told = None

@@ -298,10 +298,11 @@ def test_shadow_mode_and_px4_never_set_an_origin() -> None:
         assert flown.link.names <= HARMLESS
 
 
-def test_after_the_autopilot_restarts_its_old_origin_counts_no_more() -> None:
+@pytest.mark.parametrize("sign", ["autopilot_restarts", "timesync_resets"])
+def test_after_the_autopilot_restarts_its_old_origin_counts_no_more(sign: str) -> None:
     flown = odometry_flown()
     assert len(flown.fly(tracked(1000.0))) == 1
-    flown.link.counters.autopilot_restarts = 1
+    setattr(flown.link.counters, sign, 1)
     flown.link.boot_s = 1000.0
     assert flown.fly(tracked(1000.2)) == []
     flown.link.tell_origin(47.2, 8.7)
@@ -537,6 +538,25 @@ def test_local_positions_turn_back_into_the_same_place_by_ardupilots_rule(
     assert back[0] == pytest.approx(place.latitude_deg, abs=1e-9)
     turn = (back[1] - place.longitude_deg + 180.0) % 360.0 - 180.0
     assert turn == pytest.approx(0.0, abs=1e-9)
+
+
+_word = st.integers(-(2**31), 2**31 - 1)
+
+
+@given(_word, _word, st.integers(0, 255), st.integers(0, 65535), st.integers(0, 255))
+def test_whatever_the_autopilot_says_the_output_goes_on(
+    latitude: int, longitude: int, kind: int, command: int, result: int
+) -> None:
+    flown = Flown(feed="ardupilot")
+    dialect = flown.link.dialect
+    flown.link.tell(dialect.MAVLink_gps_global_origin_message(latitude, longitude, 0))
+    flown.link.tell(dialect.MAVLink_command_ack_message(command, result))
+    flown.link.tell(dialect.MAVLink_heartbeat_message(2, kind, 0, 0, 4, 3))
+    flown.tick()
+    for message in flown.fly(tracked(1000.0)):
+        assert kind != 12
+        assert abs(latitude) <= 900_000_000
+        assert math.hypot(message.x, message.y) <= 500_001.0
 
 
 def test_velocity_that_is_no_number_is_none() -> None:

@@ -243,3 +243,34 @@ def _autopilot_served_on(lines: ExitStack, port: int) -> SimulatedAutopilot:
             endpoint.sendto(data, peer)
 
     return SimulatedAutopilot(transmit, receive)
+
+
+def test_after_a_restart_odometry_goes_on_by_the_new_clock_and_origin(lines: ExitStack) -> None:
+    port = free_udp_port()
+    link, autopilot = _linked(lines, f"udpin:127.0.0.1:{port}", port)
+    flight = Flight(link, feed="ardupilot")
+
+    def positions() -> list[Any]:
+        heard = [m for m in autopilot.heard if m.get_type() == "ODOMETRY"]
+        return [message for message in heard if message.quality > 0]
+
+    def flown() -> list[Any]:
+        flight.step()
+        return positions()
+
+    assert wait_until(flown)
+    autopilot.stream = lambda double: []
+    autopilot.restart()
+    assert wait_until(lambda: link.counters.autopilot_restarts + link.counters.timesync_resets)
+    assert wait_until(lambda: link.is_synced)
+    autopilot.heard.clear()
+    for _ in range(5):
+        flight.step()
+    assert positions() == []
+    autopilot.stream = lambda double: [
+        link.dialect.MAVLink_gps_global_origin_message(472_000_000, 86_000_000, 400_000)
+    ]
+    assert wait_until(flown)
+    message = positions()[-1]
+    assert message.x == pytest.approx((PLACE.latitude_deg - 47.2) * 111318.845, abs=1.0)
+    assert abs(message.time_usec - autopilot.clock_ns // 1000) < 1_000_000

@@ -56,7 +56,7 @@ class KeepingLink:
     def __init__(self, boot_s: float = 900.0) -> None:
         self.dialect: Any = load_dialect()
         self.target: tuple[int, int] | None = (1, 1)
-        self.counters: Any = SimpleNamespace(autopilot_restarts=0)
+        self.counters: Any = SimpleNamespace(autopilot_restarts=0, timesync_resets=0)
         self.boot_s = boot_s
         self.synced = True
         self.reachable = True
