@@ -14,7 +14,18 @@ from pathlib import Path
 
 from edge_runtime.command_line import EXIT_ERROR, Subcommand, run_subcommand
 
-SUBCOMMANDS = ("run", "replay", "export", "recover", "score", "bench", "doctor")
+SUBCOMMANDS = (
+    "run",
+    "replay",
+    "export",
+    "recover",
+    "score",
+    "qualify",
+    "calibrate-mount",
+    "params",
+    "bench",
+    "doctor",
+)
 FLIGHT_SETTINGS_NAME = "edge.yaml"
 """What plain `edge_runtime` flies, in the current folder."""
 
@@ -32,13 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     `doctor` exits 1 where a check failed. With no arguments at all it flies what `edge.yaml` of
     the current folder says.
     """
-    logging.basicConfig(level=logging.WARNING, format="edge_runtime: %(message)s")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given:
         if not Path(FLIGHT_SETTINGS_NAME).is_file():
             sys.stderr.write(_EXPLANATION)
             return EXIT_ERROR
         given = ["run", "--config", FLIGHT_SETTINGS_NAME]
+    if given[0] != "run":  # which has settings of its own for its log
+        logging.basicConfig(level=logging.WARNING, format="edge_runtime: %(message)s")
     names = given[:1] if given[0] in SUBCOMMANDS else SUBCOMMANDS
     try:
         return run_subcommand(

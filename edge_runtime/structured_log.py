@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal, TextIO
@@ -43,11 +44,9 @@ class LogConfig:
     """So often the same message is told within `log_repeat_s`; further ones are counted."""
     log_repeat_s: float = 30.0
     """Seconds over which repetitions are counted."""
-    log_figures_s: float = 30.0
-    """The flight's figures are logged each so many seconds; 0 never does."""
 
     def __post_init__(self) -> None:
-        if self.log_repeats < 1 or not self.log_repeat_s > 0.0 or not self.log_figures_s >= 0.0:
+        if self.log_repeats < 1 or not self.log_repeat_s > 0.0:
             raise ConfigError("log_repeats must be 1 or more, its seconds above 0")
 
 
@@ -77,6 +76,16 @@ def set_up_logging(
     root.addHandler(handler)
     logging.getLogger(LOGGER_NAME).setLevel(_LEVELS[config.log_level])
     return handler
+
+
+@contextmanager
+def logging_as(config: LogConfig) -> Iterator[None]:
+    """Log as configured for the length of a block."""
+    handler = set_up_logging(config)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def fields(repeat_key: str | None = None, **figures: object) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from edge_runtime.flight.loop import fly
 from edge_runtime.flight.record import FlightReport
 from edge_runtime.sample_flight import SAMPLE_OPTIONS, SAMPLE_OUTPUT
 from edge_runtime.service_notify import notifier_from_environment
+from edge_runtime.structured_log import LogConfig, logging_as
 
 FLIGHTS_FOLDER = Path("flights")
 
@@ -44,10 +45,12 @@ def run(parser: ArgumentParser) -> Action:
     )
     own = {"prior", "output", "encoder", "map"}
     parser.add_class_arguments(FlightConfig, None, skip=own)
+    log_names = parser.add_class_arguments(LogConfig, None)
 
     def act(options: Any) -> None:
         values = parser.instantiate(options).as_dict()
         values.pop("config", None)
+        log_config = LogConfig(**{name: values.pop(name) for name in log_names})
         if values.pop("sample"):
             _fill_in_sample(values)
         missing = [name for name in ("encoder", "map") if values[name] is None]
@@ -58,7 +61,8 @@ def run(parser: ArgumentParser) -> Action:
         output = values["output"] or _dated_output()
         prior = parsed_prior(values["prior"])
         config = FlightConfig(**{**values, "prior": prior, "output": output})
-        report = fly(config, notifier_from_environment())
+        with logging_as(log_config):
+            report = fly(config, notifier_from_environment())
         print_lines(_flight_text(report))
 
     return act

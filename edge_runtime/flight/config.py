@@ -15,6 +15,7 @@ from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.mavlink.link import MavlinkConfig
 from edge_runtime.monitor.config import MonitorConfig
 from edge_runtime.outputs.open import OutputsConfig
+from edge_runtime.power_governor import PowerGovernorConfig
 from edge_runtime.sources.config import SourceConfig
 from edge_runtime.telemetry.mavlink_telemetry import MavlinkTelemetryConfig
 
@@ -47,6 +48,8 @@ class FlightConfig:
     """Take at most so many frames a second from a live camera; 0 takes all that come."""
     telemetry_offset_s: float = 0.0
     """Added to a video's time to find its telemetry."""
+    figures_s: float = 30.0
+    """Log a live flight's figures each so many seconds; 0 never does."""
     precision: str = "fp32"
     """Graph to run: fp32, fp16, int8 or int8-cpu; on a processor int8 runs int8-cpu."""
     engine: str = "onnxruntime"
@@ -63,6 +66,7 @@ class FlightConfig:
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
     log: FlightLogConfig = field(default_factory=FlightLogConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    power: PowerGovernorConfig = field(default_factory=PowerGovernorConfig)
     tensorrt: TensorRtConfig = field(default_factory=TensorRtConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
     localiser: LocaliserConfig = field(default_factory=LocaliserConfig)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,30 @@ from edge_runtime.flight_log.recorder import FlightRecorder
 from edge_runtime.mavlink.link import MavlinkLink, open_link
 from edge_runtime.monitor.monitor import Monitor, open_monitor
 from edge_runtime.outputs.fix_log import FixLog
+from edge_runtime.outputs.mavlink_output import MavlinkOutput
 from edge_runtime.outputs.open import open_outputs
 from edge_runtime.outputs.output import FixOutput
+from edge_runtime.power_governor import PowerGovernor, RateChange
+from edge_runtime.structured_log import FlightLines
 
 logger = logging.getLogger(__name__)
+
+
+class FlightNews:
+    """Tells people what no fix tells: in the log, in the flight log, on the pilot's screen."""
+
+    def __init__(self, outputs: list[FixOutput]) -> None:
+        self._outputs = outputs
+        self.recorder: FlightRecorder | None = None
+
+    def rate_change(self, change: RateChange) -> None:
+        """Heat or supply ask for fewer frames, or allow more again."""
+        logger.warning("%s", change.text)
+        if self.recorder is not None:
+            self.recorder.event(change.text, "warning")
+        for output in self._outputs:
+            if isinstance(output, MavlinkOutput):
+                output.say(change.text)
 
 
 @dataclass(frozen=True)
@@ -38,11 +57,14 @@ class FlightEquipment:
     link: MavlinkLink | None
     outputs: list[FixOutput]
     monitor: Monitor | None
+    governor: PowerGovernor | None
+    news: FlightNews
 
     def followers(self, folder: Path, navigator: Navigator) -> FlightFollowers:
         """What takes the flight's fixes, writing into its directory."""
         recorder = FlightRecorder(folder, self.config.log, self._header(navigator))
         navigator.on_new_camera(recorder.camera)
+        self.news.recorder = recorder
         return FlightFollowers(
             FixLog(folder),
             recorder,
@@ -52,6 +74,8 @@ class FlightEquipment:
             self.inputs.region_map,
             lambda: self._counts(recorder, navigator),
             self.feed.lens,
+            FlightLines(self.config.figures_s) if self.feed.is_live else None,
+            self.governor,
             is_live=self.feed.is_live,
         )
 
@@ -85,6 +109,8 @@ class FlightEquipment:
             counts["source_fault"] = self.feed.fault
         if self.feed.telemetry is not None:
             counts["telemetry_age_s"] = self.feed.telemetry.age_s(time.monotonic())
+        if self.governor is not None:
+            counts |= self.governor.figures()
         if self.link is not None:
             counts |= {f"mavlink_{name}": n for name, n in self.link.counters.as_dict().items()}
         return counts
@@ -104,18 +130,19 @@ def open_equipment(
     if config.mavlink.connection is not None:
         link = open_link(config.mavlink)
         closing.callback(link.close)
-    feed = open_feed(config, link, closing, _interval_of(config))
     outputs = open_outputs(config.outputs, link)
     for output in outputs:
         closing.callback(output.close)
+    news = FlightNews(outputs)
+    governor: PowerGovernor | None = None
+    if config.source.uri is not None:
+        governor = PowerGovernor(config.power, news.rate_change)
+        governor.start()
+        closing.callback(governor.close)
+    feed = open_feed(config, link, closing, governor.flies_next if governor else lambda: True)
     monitor: Monitor | None = None
     if feed.is_live:
         flies = {"engine": config.engine, "precision": inputs.precision}
         monitor = open_monitor(config.monitor, inputs.region_map, flies)
         closing.callback(monitor.close)
-    return FlightEquipment(config, inputs, feed, link, outputs, monitor)
-
-
-def _interval_of(config: FlightConfig) -> Callable[[], float]:
-    interval_s = 1.0 / config.rate_hz if config.rate_hz else 0.0
-    return lambda: interval_s
+    return FlightEquipment(config, inputs, feed, link, outputs, monitor, governor, news)

@@ -51,14 +51,14 @@ def open_feed(
     config: FlightConfig,
     link: MavlinkLink | None,
     closing: ExitStack,
-    shortest_interval_s: Callable[[], float] = lambda: 0.0,
+    is_flown: Callable[[], bool] = lambda: True,
 ) -> FlightFeed:
     """Open the recording or the camera that the configuration names.
 
     Args:
         link: The line to the autopilot, whose telemetry a live flight uses.
         closing: Closes what was opened.
-        shortest_interval_s: Least time between two frames of a live flight.
+        is_flown: Asked of each frame of a live flight, for machines that must be spared.
 
     Raises:
         DmnilError: If it cannot be opened.
@@ -83,10 +83,11 @@ def open_feed(
             "a live flight needs its autopilot's telemetry: give mavlink.connection, as "
             "udpin:0.0.0.0:14550 or /dev/ttyTHS1,921600"
         )
+    interval_s = 1.0 / config.rate_hz if config.rate_hz else 0.0
     source = open_live_source(config.source.uri, config.source)
     closing.callback(source.close)
     return FlightFeed(
-        live_moments(source, sample_of, shortest_interval_s),
+        live_moments(source, sample_of, interval_s, is_flown),
         lens,
         source=source,
         telemetry=telemetry,

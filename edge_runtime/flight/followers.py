@@ -17,6 +17,8 @@ from edge_runtime.monitor.localiser_details import details_of
 from edge_runtime.monitor.monitor import Monitor
 from edge_runtime.outputs.fix_log import FixLog
 from edge_runtime.outputs.output import FixOutput
+from edge_runtime.power_governor import PowerGovernor
+from edge_runtime.structured_log import FlightLines
 
 _COUNTS_S = 1.0
 
@@ -39,6 +41,8 @@ class FlightFollowers:
         region_map: RegionMap,
         counts: Callable[[], dict[str, Any]],
         lens: FlightLens,
+        lines: FlightLines | None,
+        governor: PowerGovernor | None,
         *,
         is_live: bool,
     ) -> None:
@@ -50,6 +54,8 @@ class FlightFollowers:
         self._region_map = region_map
         self._counts = counts
         self._lens = lens
+        self._lines = lines
+        self._governor = governor
         self._is_live = is_live
         self._shape: tuple[int, ...] | None = None
         self._state: IntegrityState | None = None
@@ -82,6 +88,8 @@ class FlightFollowers:
             if self._recorder is not None:
                 self._recorder.sent(sent)
             self._fix_log.write(fix)
+            if self._lines is not None:
+                self._lines.fix(fix)
         if self._recorder is not None:
             self._record(self._recorder, moment, fix)
         if self._monitor is not None and fix is not None:
@@ -94,6 +102,8 @@ class FlightFollowers:
     def tick(self) -> None:
         """Do what is due by time: heartbeats, figures."""
         now_s = time.monotonic()
+        if self._governor is not None:
+            self._governor.tick()
         for output in self._outputs:
             sent = output.tick(now_s)
             if self._recorder is not None:
@@ -102,6 +112,8 @@ class FlightFollowers:
             return
         self._counted_s = now_s
         counts = self._counts()
+        if self._lines is not None:
+            self._lines.counters(counts)
         if self._monitor is not None:
             self._monitor.counters(counts)
         if self._recorder is not None and self._is_live:

@@ -58,7 +58,9 @@ def fly(config: FlightConfig, service: ServiceNotifier | None = None) -> FlightR
         staging = lines.enter_context(staged_directory(config.output, FLIGHT_KIND))
         with (
             closing(equipment.followers(staging, navigator)) as followers,
-            progress_bar("edge_runtime", feed.length, "frame", _QUIET_S) as progress,
+            progress_bar(
+                "edge_runtime", feed.length, "frame", _QUIET_S, shown=not feed.is_live
+            ) as progress,
             _kept_until_written() as failures,
         ):
             service.ready()

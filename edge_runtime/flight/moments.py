@@ -38,15 +38,17 @@ def recorded_moments(source: FrameSource, camera: FlightCamera) -> Iterator[Mome
 def live_moments(
     source: LiveSource,
     sample_of: Callable[[Frame], TelemetrySample | None],
-    shortest_interval_s: Callable[[], float],
+    shortest_interval_s: float,
+    is_flown: Callable[[], bool],
     now_s: Callable[[], float] = time.monotonic,
 ) -> Iterator[Moment]:
     """The newest frame whenever the loop comes for one, and ten times a second news that none is.
 
     Args:
         sample_of: Telemetry of a frame, by its exposure or its name.
-        shortest_interval_s: Least time between two frames' exposures on average, asked anew for
-            each; frames in between are left out.
+        shortest_interval_s: Least time between two frames' exposures on average; frames in
+            between are left out.
+        is_flown: Asked of each frame that is left, for machines that must be spared.
     """
     due_s = float("-inf")
     while not source.has_ended:
@@ -55,11 +57,12 @@ def live_moments(
             yield Moment(None, None, now_s())
             continue
         exposed_s = now_s() if frame.time_s is None else frame.time_s
-        interval_s = shortest_interval_s()
-        if exposed_s < due_s - _EARLY_SHARE * interval_s:
+        is_due = exposed_s >= due_s - _EARLY_SHARE * shortest_interval_s
+        if is_due:
+            due_s = max(due_s, exposed_s - shortest_interval_s) + shortest_interval_s
+        if not is_due or not is_flown():
             yield Moment(None, None, now_s())
             continue
-        due_s = max(due_s, exposed_s - interval_s) + interval_s
         sample = sample_of(frame) if frame.image is not None else None
         if sample is not None:
             sample = replace(sample, time_s=exposed_s)
