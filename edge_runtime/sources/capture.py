@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.sources.folder import decoded_picture, is_cut_short
+from edge_runtime.sources.jpeg import jpeg_size
 
 JPEG = "JPEG"
 _TO_RGB = {
@@ -43,6 +44,7 @@ class CapturedPicture:
     pixel_format: str
     """One of `PIXEL_FORMATS`."""
     width: int
+    """0 where a JPEG's is not known beforehand."""
     height: int
     time_s: float
     """Exposure on `time.monotonic()`."""
@@ -59,7 +61,9 @@ class CapturedPicture:
     def is_whole(self) -> bool:
         """Whether it may be decoded, as far as can be told without."""
         if self.pixel_format == JPEG:
-            return not self.is_corrupt and bool(self.data) and not is_cut_short(self.data)
+            # A header damaged on the way may ask for gigabytes.
+            is_right_size = not self.width or jpeg_size(self.data) == (self.width, self.height)
+            return not self.is_corrupt and is_right_size and not is_cut_short(self.data)
         row = self.width * _CHANNELS.get(self.pixel_format, 4)
         return not self.is_corrupt and row > 0 and len(self.data) >= row * self.height
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Container
 from typing import Any
@@ -31,15 +32,18 @@ def load_gstreamer() -> Any:
     Raises:
         ImportError: If they are not there, or GStreamer itself is not.
     """
-    import gi
+    # PyGObject 3.42, as of Debian 12, is imported in a way that newer Pythons warn about.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)
+        import gi
 
-    try:
-        gi.require_version("Gst", "1.0")
-        gi.require_version("GstApp", "1.0")
-    except ValueError as error:
-        raise ImportError(str(error)) from None
-    # GstApp is not named below, but without it an appsink has no methods.
-    from gi.repository import Gst, GstApp  # noqa: F401
+        try:
+            gi.require_version("Gst", "1.0")
+            gi.require_version("GstApp", "1.0")
+        except ValueError as error:
+            raise ImportError(str(error)) from None
+        # GstApp is not named below, but without it an appsink has no methods.
+        from gi.repository import Gst, GstApp  # noqa: F401
 
     if not Gst.is_initialized() and not Gst.init_check(None)[0]:
         raise ImportError("GStreamer does not start")

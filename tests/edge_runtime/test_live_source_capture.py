@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_runtime.contract.errors import SourceError
 from edge_runtime.sources.capture import (
@@ -22,12 +24,16 @@ from edge_runtime.sources.capture import (
 from edge_runtime.sources.capture_watch import CaptureWatch
 from edge_runtime.sources.config import SourceConfig
 from edge_runtime.sources.exposure_clock import ExposureClock
+from edge_runtime.sources.jpeg import jpeg_size
 from edge_runtime.sources.live import CaptureSource
 from edge_runtime.sources.newest_frame import NewestSlot
 
 QUICK = SourceConfig(
     open_s=0.3, stall_s=0.3, stuck_s=0.2, first_wait_s=0.02, longest_wait_s=0.05, longest_age_s=0.5
 )
+WHOLE_JPEG = cv2.imencode(".jpg", np.random.default_rng(3).integers(0, 255, (16, 24, 3), np.uint8))[
+    1
+].tobytes()
 
 
 def picture(number: int, time_s: float | None = None, *, skipped: int = 0) -> CapturedPicture:
@@ -238,8 +244,7 @@ def test_a_known_delay_is_no_lag() -> None:
 
 
 def test_a_jpeg_is_kept_as_it_came_and_decoded_from_that() -> None:
-    content = np.random.default_rng(3).integers(0, 255, (16, 24, 3), np.uint8)
-    data = cv2.imencode(".jpg", content)[1].tobytes()
+    data = WHOLE_JPEG
     cut = data[: len(data) // 2]
     script = [
         CapturedPicture(data, JPEG, 24, 16, 5.0, time.monotonic()),
@@ -258,12 +263,40 @@ def test_a_jpeg_is_kept_as_it_came_and_decoded_from_that() -> None:
         assert source.counters.captured == 1
 
 
+@pytest.mark.parametrize("quality", [10, 95])
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_the_size_of_a_jpeg_stands_in_its_header(quality: int, progressive: int) -> None:
+    wishes = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+    data = cv2.imencode(".jpg", np.zeros((33, 321, 3), np.uint8), wishes)[1].tobytes()
+    assert jpeg_size(data) == (321, 33)
+    assert jpeg_size(data[:40]) is None
+    assert jpeg_size(b"") is None
+    assert CapturedPicture(data, JPEG, 321, 33, 0.0, 0.0).is_whole
+    assert not CapturedPicture(data, JPEG, 320, 33, 0.0, 0.0).is_whole
+
+
+@given(st.binary(max_size=64))
+def test_the_header_of_no_jpeg_is_read_to_its_end(data: bytes) -> None:
+    size = jpeg_size(b"\xff\xd8\xff" + data)
+    assert size is None or min(size) >= 0
+
+
 def test_a_whole_looking_jpeg_that_does_not_decode_is_passed_over() -> None:
-    script = [CapturedPicture(b"\xff\xd8 rubbish \xff\xd9", JPEG, 1, 1, 5.0, time.monotonic())]
+    script = [CapturedPicture(b"\xff\xd8 rubbish \xff\xd9", JPEG, 0, 0, 5.0, time.monotonic())]
     with running(lambda: FakeCapture(iter(script))) as source:
         assert until(lambda: source.counters.captured == 1)
         assert source.newest(0.05) is None
         assert (source.counters.captured, source.counters.undecodable) == (0, 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=20))
+@settings(max_examples=100, deadline=None)
+def test_a_damaged_jpeg_is_a_picture_or_none(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(WHOLE_JPEG)
+    for at, value in changes:
+        data[at % len(data)] = value
+    image = CapturedPicture(bytes(data), JPEG, 24, 16, 0.0, 0.0).decoded()
+    assert image is None or (image.ndim == 3 and image.shape[2] == 3)
 
 
 @pytest.mark.parametrize(

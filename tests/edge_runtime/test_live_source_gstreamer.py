@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -345,6 +346,19 @@ def test_a_stream_that_falls_silent_is_a_stall_and_is_taken_up_again(port: int) 
         with sender("rtp", port):
             frames_of(source, 5)
             assert source.fault == ""
+
+
+def test_a_server_that_hangs_is_left_and_called_again(port: int) -> None:
+    uri = f"rtsp://127.0.0.1:{port}/live"
+    with sender("rtsp", port) as camera, closing(open_live_source(uri, QUICK)) as source:
+        frames_of(source, 3)
+        camera.send_signal(signal.SIGSTOP)
+        assert until(lambda: "no frame for 0." in source.fault)
+        assert until(lambda: "Timeout while waiting" in source.fault)
+        camera.send_signal(signal.SIGCONT)
+        frames = frames_of(source, 5)
+        assert source.counters.stalls == 1
+    assert abs(statistics.median(stamp_errors_s(frames))) < FRAME_S / 2
 
 
 def test_opening_again_and_again_leaves_nothing_behind() -> None:
