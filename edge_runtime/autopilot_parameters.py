@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.outputs.mavlink_output import ArdupilotMessage
+from edge_runtime.outputs.mavlink_config import ArdupilotMessage
 
 Autopilot = Literal["px4", "ardupilot"]
 

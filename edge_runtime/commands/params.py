@@ -11,7 +11,7 @@ from edge_runtime.autopilot_parameters import Autopilot, advice_text, advise, pa
 from edge_runtime.command_line import Action
 from edge_runtime.commands.printing import print_lines
 from edge_runtime.contract.artefact import write_whole
-from edge_runtime.outputs.mavlink_output import ArdupilotMessage
+from edge_runtime.outputs.mavlink_config import ArdupilotMessage
 
 
 def params(parser: ArgumentParser) -> Action:

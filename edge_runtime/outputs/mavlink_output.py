@@ -6,13 +6,19 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from edge_runtime.contract.errors import ConfigError
-from edge_runtime.contract.fix import Fix, IntegrityState, Position, Velocity
+from edge_runtime.contract.fix import Fix, IntegrityState
 from edge_runtime.outputs import mavlink_messages as messages
-from edge_runtime.outputs.mavlink_origin import LocalOrigin, north_east_m
+from edge_runtime.outputs.mavlink_config import MavlinkOutputConfig
+from edge_runtime.outputs.mavlink_feed import (
+    AdmittedFix,
+    PositionResets,
+    gps_input_message,
+    odometry_message,
+    px4_message,
+)
+from edge_runtime.outputs.mavlink_origin import LocalOrigin
 from edge_runtime.outputs.mavlink_status import NOTICE, WARNING, StatusLine
 from edge_runtime.outputs.output import SentMessage
 from edge_runtime.outputs.publication import (
@@ -22,87 +28,14 @@ from edge_runtime.outputs.publication import (
 )
 from edge_runtime.outputs.utc_clock import UtcClock
 
-Feed = Literal["shadow", "px4", "ardupilot"]
-ArdupilotMessage = Literal["odometry", "gps_input", "position_reset"]
-
 _HEARTBEAT_S = 1.0
 _NAMED_VALUE_S = 1.0
 _ORIGIN_REQUEST_S = 2.0
 _ORIGIN_CHECK_S = 10.0
-_FARTHEST_FROM_ORIGIN_M = 500_000.0
 _RADIUS_NAME = "vis_r95"
-_DEVIATION_M = 60.0
-_ODOMETRY_DEVIATION_M = 25.0
 _SLOWEST_ODOMETRY_S = 0.25
 _INTERVALS_JUDGED = 20
 _SLOW_NOTICE_S = 60.0
-
-
-@dataclass(frozen=True)
-class MavlinkOutputConfig:
-    """What an autopilot hears of the fixes."""
-
-    feed: Feed = "shadow"
-    """shadow: heartbeat, status texts and a radius to plot, nothing that an estimator fuses.
-    px4 and ardupilot: positions too, which the autopilot flies by if its parameters say so
-    (`edge_runtime params`)."""
-    ardupilot_message: ArdupilotMessage = "odometry"
-    """How ArduPilot is fed: odometry (needs 4 fixes a second), gps_input (in place of a GPS;
-    only fixes with the filter's velocity), or position_reset (a command now and then, taken only
-    while the autopilot dead-reckons)."""
-    coasting: Literal["feed", "withhold"] = "feed"
-    """What becomes of positions that odometry alone carries."""
-    coasting_growth: float = 2.0
-    """While coasting, the stated deviation is this many times the filter's: it may be on the
-    wrong track altogether, which no deviation of the right one tells."""
-    largest_deviation_m: float | None = None
-    """Positions less certain than this standard deviation are kept back: 60 m unless given, and
-    25 m for ArduPilot's odometry, of which EKF3 (up to 4.6 at least) counts no position as less
-    certain than 10 m, whatever it is told."""
-    sensor_id: int = 1
-    """Of GLOBAL_POSITION_SENSOR: PX4's EKF2_AGP0_ID must be the same."""
-    gps_id: int = 0
-    """Of GPS_INPUT: the autopilot's GPS instance, from 0."""
-    origin: tuple[float, float, float] | None = None
-    """Latitude, longitude (degrees) and altitude above sea level (m) to give to an ArduPilot
-    that has no origin of its own yet; its own is used wherever it has one."""
-    odometry_velocity: bool = False
-    """Send the filter's velocity in ODOMETRY as well (EK3_SRCn_VELXY 6)."""
-    position_reset_s: float = 30.0
-    """With position_reset: seconds between two commands on one track; a new track is told at
-    once."""
-    status_interval_s: float = 2.0
-    """Shortest time between two status texts."""
-
-    def __post_init__(self) -> None:
-        if not 1.0 <= self.coasting_growth < math.inf:
-            raise ConfigError("outputs.mavlink.coasting_growth must be 1 or more")
-        if self.largest_deviation_m is not None and not self.largest_deviation_m > 0.0:
-            raise ConfigError("outputs.mavlink.largest_deviation_m must be above 0")
-        if not 1 <= self.sensor_id <= 255 or not 0 <= self.gps_id <= 255:
-            raise ConfigError("outputs.mavlink: sensor_id is 1 to 255, gps_id 0 to 255")
-        if not (self.position_reset_s > 0.0 and self.status_interval_s >= 0.0):
-            raise ConfigError("outputs.mavlink: intervals must be above 0 s")
-        if self.origin is not None and not (
-            abs(self.origin[0]) <= 90.0
-            and abs(self.origin[1]) <= 180.0
-            and abs(self.origin[2]) <= 10_000.0
-        ):
-            raise ConfigError(
-                "outputs.mavlink.origin is latitude and longitude in degrees, altitude in m"
-            )
-
-    @property
-    def feeds_odometry(self) -> bool:
-        """Whether ODOMETRY is what the autopilot is fed by."""
-        return self.feed == "ardupilot" and self.ardupilot_message == "odometry"
-
-    @property
-    def deviation_limit_m(self) -> float:
-        """Beyond this standard deviation no position is fed."""
-        if self.largest_deviation_m is not None:
-            return self.largest_deviation_m
-        return _ODOMETRY_DEVIATION_M if self.feeds_odometry else _DEVIATION_M
 
 
 class AutopilotLink(Protocol):
@@ -172,7 +105,7 @@ class MavlinkOutput:
         self._heartbeat_s = self._named_value_s = self._request_s = -math.inf
         self._fed_exposure_s = -math.inf
         self._fed_exposure_us = -1
-        self._reset_told: tuple[int, float] | None = None
+        self._resets = PositionResets(config.position_reset_s)
         self._intervals_s: deque[float] = deque(maxlen=_INTERVALS_JUDGED)
         self._slow_notice_s = -math.inf
         self.withheld: Counter[str] = Counter()
@@ -238,82 +171,23 @@ class MavlinkOutput:
         deviation = deviation_m(position)
         if fix.state is IntegrityState.COASTING:
             deviation *= self._config.coasting_growth
-        if self._config.feed == "px4":
-            message = messages.global_position_sensor(
-                self._dialect,
-                position,
-                target=target,
-                sensor_id=self._config.sensor_id,
-                sent_us=sent_us,
-                processing_us=sent_us - exposed_us,
-                deviation_m=deviation,
-            )
-        else:
-            message = self._for_ardupilot(fix, position, deviation, exposed_us, sent_us, target)
-        return [] if message is None else self._send_fed(message, fix, exposed_us, now_s)
+        admitted = AdmittedFix(fix, position, deviation, exposed_us, sent_us, target)
+        message, reason = self._message_for(admitted)
+        if message is None:
+            return self._keep_back(reason)
+        return self._send_fed(message, fix, exposed_us, now_s)
 
-    def _for_ardupilot(
-        self,
-        fix: Fix,
-        position: Position,
-        deviation: float,
-        exposed_us: int,
-        sent_us: int,
-        target: tuple[int, int],
-    ) -> Any | None:
-        """The message that ArduPilot is fed by; None, counted, where it would not be true."""
-        velocity = _known(fix.velocity)
-        kind = self._config.ardupilot_message
-        if kind == "odometry":
-            origin_deg = self._origin.place_deg
-            if origin_deg is None:
-                self._keep_back("autopilot's origin unknown")
-                return None
-            place_m = north_east_m(origin_deg, position)
-            if math.hypot(*place_m) > _FARTHEST_FROM_ORIGIN_M:
-                self._keep_back("too far from the autopilot's origin")
-                return None
-            return messages.odometry(
-                self._dialect,
-                position,
-                place_m,
-                velocity if self._config.odometry_velocity else None,
-                exposed_us=exposed_us,
-                deviation_m=deviation,
-                reset_counter=fix.reset_counter,
-                quality=messages.quality_percent(position, fix.state),
-            )
-        if kind == "gps_input":
-            utc_s = self._utc.utc_s(fix.time_s)
-            if velocity is None or utc_s is None:
-                self._keep_back("no velocity" if velocity is None else "no UTC")
-                return None
-            return messages.gps_input(
-                self._dialect,
-                position,
-                velocity,
-                exposed_us=exposed_us,
-                utc_s=utc_s,
-                gps_id=self._config.gps_id,
-                deviation_m=deviation,
-            )
-        if fix.state is not IntegrityState.TRACKING or not self._is_reset_due(fix):
-            self._keep_back("no reset due")
-            return None
-        return messages.external_position_estimate(
-            self._dialect,
-            position,
-            target=target,
-            sent_us=sent_us,
-            processing_us=sent_us - exposed_us,
-            deviation_m=deviation,
-        )
-
-    def _is_reset_due(self, fix: Fix) -> bool:
-        if self._reset_told is None:
-            return True
-        counter, told_s = self._reset_told
-        return counter != fix.reset_counter or fix.time_s - told_s >= self._config.position_reset_s
+    def _message_for(self, admitted: AdmittedFix) -> tuple[Any | None, str]:
+        """The message that the autopilot is fed by; none, and why, where it would not be true."""
+        config, dialect = self._config, self._dialect
+        if config.feed == "px4":
+            return px4_message(config, dialect, admitted), ""
+        if config.ardupilot_message == "odometry":
+            return odometry_message(config, dialect, admitted, self._origin.place_deg)
+        if config.ardupilot_message == "gps_input":
+            utc_s = self._utc.utc_s(admitted.fix.time_s)
+            return gps_input_message(config, dialect, admitted, utc_s)
+        return self._resets.message(dialect, admitted)
 
     def _tell_loss(self, fix: Fix, exposed_us: int, now_s: float, reason: str) -> list[SentMessage]:
         """Failed odometry for a new frame without a position; PX4 and GPS_INPUT hear silence."""
@@ -330,7 +204,7 @@ class MavlinkOutput:
         self._fed_exposure_s, self._fed_exposure_us = fix.time_s, exposed_us
         sent = self._send(message, now_s)
         if sent and message.get_type() == "COMMAND_INT":
-            self._reset_told = (fix.reset_counter, fix.time_s)
+            self._resets.told(fix)
         return sent
 
     def _notice_restart(self) -> None:
@@ -341,7 +215,7 @@ class MavlinkOutput:
             self._epoch = epoch
             self._origin.forget()
             self._fed_exposure_us = -1
-            self._reset_told = None
+            self._resets.forget()
 
     def _watch_rate(self, exposed_s: float, now_s: float) -> None:
         """Warn where frames are too few for ArduPilot, which calls 0.3 s of silence unhealthy."""
@@ -416,14 +290,6 @@ class MavlinkOutput:
     def _send(self, message: Any, now_s: float) -> list[SentMessage]:
         payload = self._link.send(message)
         return [SentMessage(self.name, message.get_type(), payload, now_s)] if payload else []
-
-
-def _known(velocity: Velocity | None) -> Velocity | None:
-    """The velocity if it is one: finite throughout."""
-    if velocity is None:
-        return None
-    values = (velocity.east_m_s, velocity.north_m_s, velocity.standard_deviation_m_s)
-    return velocity if all(math.isfinite(value) for value in values) else None
 
 
 def _opening_text(config: MavlinkOutputConfig) -> str:

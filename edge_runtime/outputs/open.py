@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.mavlink.link import MavlinkLink
 from edge_runtime.outputs.json_udp import JsonUdpConfig, JsonUdpOutput
-from edge_runtime.outputs.mavlink_output import MavlinkOutput, MavlinkOutputConfig
+from edge_runtime.outputs.mavlink_config import MavlinkOutputConfig
+from edge_runtime.outputs.mavlink_output import MavlinkOutput
 from edge_runtime.outputs.nmea_output import NmeaConfig, NmeaOutput
 from edge_runtime.outputs.output import FixOutput
 from edge_runtime.outputs.ros2_nav_sat_fix import Ros2Config, Ros2Output

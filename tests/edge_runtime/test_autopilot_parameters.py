@@ -12,7 +12,7 @@ from edge_runtime.autopilot_parameters import advice_text, advise, parameter_fil
 from edge_runtime.command_line import run_subcommand
 from edge_runtime.commands.params import params
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.outputs.mavlink_output import ArdupilotMessage, MavlinkOutputConfig
+from edge_runtime.outputs.mavlink_config import ArdupilotMessage, MavlinkOutputConfig
 
 ALL = [("px4", "odometry"), *(("ardupilot", message) for message in get_args(ArdupilotMessage))]
 

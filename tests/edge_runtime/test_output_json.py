@@ -16,7 +16,8 @@ from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.fix import Fix
 from edge_runtime.outputs import json_udp
 from edge_runtime.outputs.json_udp import JsonUdpConfig, JsonUdpOutput, datagram
-from edge_runtime.outputs.mavlink_output import MavlinkOutput, MavlinkOutputConfig
+from edge_runtime.outputs.mavlink_config import MavlinkOutputConfig
+from edge_runtime.outputs.mavlink_output import MavlinkOutput
 from edge_runtime.outputs.nmea_output import NmeaConfig, NmeaOutput
 from edge_runtime.outputs.open import OutputsConfig, open_outputs
 from edge_runtime.outputs.publication import deviation_m

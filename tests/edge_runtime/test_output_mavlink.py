@@ -12,12 +12,9 @@ from hypothesis import strategies as st
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.fix import Fix, IntegrityState, Position
+from edge_runtime.outputs.mavlink_config import ArdupilotMessage, MavlinkOutputConfig
 from edge_runtime.outputs.mavlink_origin import north_east_m
-from edge_runtime.outputs.mavlink_output import (
-    ArdupilotMessage,
-    MavlinkOutput,
-    MavlinkOutputConfig,
-)
+from edge_runtime.outputs.mavlink_output import MavlinkOutput
 from edge_runtime.outputs.publication import deviation_m, longitude_within_180
 from edge_runtime.outputs.utc_clock import UtcClock, gps_week_and_ms
 

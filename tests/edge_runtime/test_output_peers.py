@@ -18,7 +18,8 @@ import pytest
 pytest.importorskip("pymavlink", reason="pymavlink is not installed: the extra `mavlink` brings it")
 
 from edge_runtime.mavlink.link import MavlinkConfig, MavlinkLink, open_link
-from edge_runtime.outputs.mavlink_output import MavlinkOutput, MavlinkOutputConfig
+from edge_runtime.outputs.mavlink_config import MavlinkOutputConfig
+from edge_runtime.outputs.mavlink_output import MavlinkOutput
 from edge_runtime.outputs.publication import deviation_m
 from tests.edge_runtime.peers.flown_fixes import PLACE, lost, tracked
 from tests.edge_runtime.peers.programs import (
