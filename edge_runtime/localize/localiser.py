@@ -323,8 +323,7 @@ class Localiser:
 
     def _compared(self, level: int) -> int:
         """Tiles of a level: as many as a cold filter compares a view with."""
-        rows = self._map.rows_of_level(level)
-        return rows.stop - rows.start
+        return self._map.tiles_per_level[level]
 
     def _scored(
         self, hypothesis: Hypothesis, ground: ViewedGround, query: npt.NDArray[np.float32]
@@ -406,7 +405,9 @@ class Localiser:
             errors = replace(
                 self._config.telemetry_error,
                 heading_deg=self._filter.headings.within_deg(self._filter.heading_is_given),
-                height_share=self._filter.heights.within_share(),
+                height_share=max(
+                    self._filter.heights.within_share(), self._config.telemetry_error.height_share
+                ),
             )
             self._offset_covariance = view_offset_covariance(
                 ground.attitude, ground.height_m, ground.window.offset_m, errors

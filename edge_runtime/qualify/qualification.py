@@ -220,7 +220,7 @@ class _Flight:
             recalling = RecallingEngine(self._map, config.view_similarity, self._rng)
         flying: Any = engine if recalling is None else recalling
         localiser = Localiser(flying, self._map, self._input_size, self._camera, config.localiser)
-        times_s = np.arange(config.frames) * config.interval_s
+        times_s = np.asarray(np.arange(config.frames) * config.interval_s, np.float64)
         errors = TelemetryErrors(config.localiser.telemetry_error, times_s, self._rng)
         fixes: list[Fix] = []
         viewed = np.zeros((config.frames, 2))

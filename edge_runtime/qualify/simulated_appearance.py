@@ -77,7 +77,7 @@ class SimulatedAppearance:
         image = picture.astype(np.float32)
         image += np.float32(self.haze) * (_HAZE_GREY - image)
         if self.blur_px > 0.05:
-            image = cv2.GaussianBlur(image, (0, 0), self.blur_px)
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), self.blur_px), np.float32)
         image *= np.float32(self.gain) * np.array(self.colour_cast, np.float32)
         image = 255.0 * np.clip(image / 255.0, 0.0, 1.0) ** np.float32(self.gamma)
         image += rng.normal(0.0, max(self.noise, 1e-6), image.shape).astype(np.float32)
@@ -85,7 +85,8 @@ class SimulatedAppearance:
         _, coded = cv2.imencode(
             ".jpg", seen[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality]
         )
-        return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
+        decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+        return np.ascontiguousarray(decoded[..., ::-1])
 
 
 SHADE_M = 60.0
