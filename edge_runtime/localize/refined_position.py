@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -33,7 +35,7 @@ class PositionRefiner:
         view: npt.NDArray[np.uint8],
         ground: ViewedGround,
     ) -> Position:
-        """The position as the view has it, or as it was.
+        """The position as the view has it, or as it was; its radius never grows.
 
         Args:
             view: The ground as `ViewMaker.picture` makes it.
@@ -52,14 +54,14 @@ class PositionRefiner:
         )
         if found is None or float(np.linalg.norm(found.offset_m)) > position.radius95_m:
             return position
+        latitude, longitude = self._map.frame.to_geodetic(place_m + found.offset_m)
+        moved = replace(position, latitude_deg=float(latitude), longitude_deg=float(longitude))
         covariance = found.covariance_m2
         radius95_m = radius95_of(covariance)
         if radius95_m >= position.radius95_m:
-            return position
-        latitude, longitude = self._map.frame.to_geodetic(place_m + found.offset_m)
-        return Position(
-            latitude_deg=float(latitude),
-            longitude_deg=float(longitude),
+            return moved
+        return replace(
+            moved,
             variance_east_m2=float(covariance[0, 0]),
             variance_north_m2=float(covariance[1, 1]),
             covariance_east_north_m2=float(covariance[0, 1]),

@@ -272,6 +272,13 @@ def test_a_published_position_comes_to_a_metre_and_its_radius_shrinks(map_with_i
     assert after.radius95_m >= 2.4 * np.sqrt(min(after.variance_east_m2, after.variance_north_m2))
 
 
+def test_a_radius_that_was_small_already_stays(map_with_imagery, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.CONFIG", replace(CONFIG, imagery_error_m=20.0))
+    error_m, after, before = published(map_with_imagery, 30.0)
+    assert error_m < 1.0
+    assert (after.radius95_m, after.variance_east_m2) == (30.0, before.variance_east_m2)
+
+
 def test_a_position_is_moved_no_further_than_its_own_radius(map_with_imagery):
     error_m, after, before = published(map_with_imagery, 11.0)
     assert after == before
