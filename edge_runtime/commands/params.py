@@ -7,7 +7,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from edge_runtime.autopilot_parameters import Autopilot, advice_text, advise, parameter_file
+from edge_runtime.autopilot_parameter_file import advice_text, parameter_file
+from edge_runtime.autopilot_parameters import Autopilot, advise
 from edge_runtime.command_line import Action
 from edge_runtime.commands.printing import print_lines
 from edge_runtime.contract.artefact import write_whole

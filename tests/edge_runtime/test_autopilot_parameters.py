@@ -8,7 +8,8 @@ from typing import Any, get_args
 
 import pytest
 
-from edge_runtime.autopilot_parameters import advice_text, advise, parameter_file
+from edge_runtime.autopilot_parameter_file import advice_text, parameter_file
+from edge_runtime.autopilot_parameters import advise
 from edge_runtime.command_line import run_subcommand
 from edge_runtime.commands.params import params
 from edge_runtime.contract.errors import ConfigError

@@ -82,12 +82,15 @@ class MavsdkStation(Program):
 
     def messages(self, name: str, component: int = 197) -> list[dict[str, Any]]:
         """Fields of the messages of a component, as decoded."""
-        decoded = [json.loads(line) for line in list(self.lines) if line.startswith('{"name"')]
-        return [
-            line["fields"]
-            for line in decoded
-            if line["name"] == name and line["component"] == component
-        ]
+        fields = []
+        for line in list(self.lines):
+            try:
+                decoded = json.loads(line)
+            except json.JSONDecodeError:  # MAVSDK's own log shares the output
+                continue
+            if decoded.get("name") == name and decoded["component"] == component:
+                fields.append(decoded["fields"])
+        return fields
 
 
 class MavproxyRouter(Program):
