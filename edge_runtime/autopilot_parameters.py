@@ -265,7 +265,7 @@ def _ardupilot_position_reset(latency_ms: float, noise_m: float) -> AutopilotAdv
         "a reset is taken only while EKF3 dead-reckons, by airspeed and wind: for aeroplanes that "
         "lost their GPS; with any other position it is refused",
         "it sets the position and teaches the filter nothing of wind or speed",
-        "ArduPilot 4.5 or newer; a NaN accuracy crashed older ones, and none is ever sent",
+        "a NaN accuracy crashed older ArduPilots: none is ever sent",
     )
     return AutopilotAdvice(
         "ardupilot",

@@ -130,6 +130,6 @@ class ArdupilotPositionReset:
         if message.command != 43003 or not self.dead_reckons:
             return False
         if math.isnan(message.param3):
-            raise FloatingPointError("a NaN accuracy crashed ArduPilot before 4.5")
+            raise FloatingPointError("a NaN accuracy crashed older ArduPilots")
         self.accepted.append((message.x / 1e7, message.y / 1e7, message.param3))
         return True
