@@ -37,6 +37,11 @@ COUNTERS: dict[str, CounterMetric] = {
     "undecodable": CounterMetric(
         "frames_undecodable_total", "counter", "Frames that could not be decoded."
     ),
+    "repeated": CounterMetric(
+        "frames_repeated_total",
+        "counter",
+        "Pictures equal to the one before, which are never flown.",
+    ),
     "without_telemetry": CounterMetric(
         "frames_without_telemetry_total", "counter", "Frames for whose time no telemetry was there."
     ),
