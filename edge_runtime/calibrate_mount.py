@@ -8,8 +8,7 @@ not the telemetry's are the mounting's.
 from __future__ import annotations
 
 import csv
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from itertools import product as every
@@ -27,10 +26,9 @@ from edge_runtime.localize.camera import FloatArray, PinholeCamera
 from edge_runtime.mount_agreement import CalibrationView, MapAgreement, Turn, shrunk
 from edge_runtime.mounting import GIMBAL, Mounting
 from edge_runtime.outputs.fix_log import read_fixes
+from edge_runtime.progress import progress_bar
 from edge_runtime.sources.open import open_source
 from edge_runtime.telemetry.orientation import product, quaternion_of_angles
-
-logger = logging.getLogger(__name__)
 
 _POSITION_COLUMNS = ("drone_latitude_deg", "drone_longitude_deg")
 _LARGEST_WIDTH = 960
@@ -39,6 +37,7 @@ _METRES_PER_DEGREE = 1.0
 _NEAR_NADIR_DEG = -75.0
 _LEAST_AGREEMENT = 1.5
 _RESAMPLES = 200
+_QUIET_S = 1.0
 _FLAT_SHARE = 0.05
 _WIDEST_DEVIATION_DEG = 5.0
 _SLACK_OF_FOOTPRINT = 1.0
@@ -165,12 +164,15 @@ def calibrate(config: MountCalibrationConfig) -> MountCalibration:
             f"{config.frames}: only {len(views)} frames have telemetry, a position and a view of "
             f"a map footprint; a calibration needs {_FEWEST_VIEWS} at least"
         )
-    search = _Search(agreement, views, levels, recording.mounting)
-    before = search.agreement((0.0, 0.0, 0.0))
-    best = search.coarse(config.heading_range_deg, config.pitch_range_deg)
-    for step_deg in search.steps_deg(config.rounds, is_slack=slack_m > 0.0):
-        best = search.refine(best, step_deg)
-    after = search.agreement(best)
+    tries = len(_grid(config.heading_range_deg)) * len(_grid(config.pitch_range_deg))
+    tries += 2 + 7 * config.rounds
+    with progress_bar("calibrate-mount", tries, "try", _QUIET_S) as progress:
+        search = _Search(agreement, views, levels, recording.mounting, progress.update)
+        before = search.agreement((0.0, 0.0, 0.0))
+        best = search.coarse(config.heading_range_deg, config.pitch_range_deg)
+        for step_deg in search.steps_deg(config.rounds, is_slack=slack_m > 0.0):
+            best = search.refine(best, step_deg)
+        after = search.agreement(best)
     if after < _LEAST_AGREEMENT:
         raise TelemetryError(
             f"the flight's views agree with the map at no angle ({after:.1f} standard deviations "
@@ -188,8 +190,10 @@ class _Search:
         views: Sequence[CalibrationView],
         levels: Sequence[int],
         mounting: Mounting,
+        tell: Callable[[], object] = lambda: None,
     ) -> None:
         self._agreement, self._views, self._levels = agreement, views, levels
+        self._tell = tell
         self._mounting = mounting
         pitch_deg = float(np.median([view.sample.pitch_deg for view in views]))
         self._looks_down = pitch_deg < _NEAR_NADIR_DEG
@@ -214,6 +218,7 @@ class _Search:
 
     def _scores(self, offsets: tuple[float, float, float]) -> FloatArray:
         if offsets not in self._known:
+            self._tell()
             turn = self.turn(offsets)
             self._known[offsets] = self._agreement.scores(self._views, self._levels, turn)
         return self._known[offsets]
@@ -229,6 +234,7 @@ class _Search:
         views, levels = self._views[some], self._levels[some]
 
         def score(place: tuple[float, float]) -> float:
+            self._tell()
             turn = self.turn((*place, 0.0))
             return float(self._agreement.scores(views, levels, turn).mean())
 
