@@ -26,9 +26,11 @@ from edge_runtime.replay import ReplayConfig, ReplayReport, replay
 from edge_runtime.replay_comparison import difference_between, flight_figures, track_distance
 from edge_runtime.sample_flight import SAMPLE_ENCODER, SAMPLE_FLIGHT, SAMPLE_MAP
 from tests.edge_runtime.recorded_flight import record_flight
+from tests.small_map import seal_again
 
 FRAMES = 48  # of the sample: its first fix comes at the 34th
 SILENT_AFTER = 40
+SHORT = 14  # frames, where positions do not matter
 TRUTH = SAMPLE_FLIGHT / "truth.csv"
 
 
@@ -48,10 +50,25 @@ def flown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample's first frames, before its first position."""
+    folder = tmp_path_factory.mktemp("short") / "a.flight"
+    record_flight(
+        folder,
+        SAMPLE_ENCODER,
+        SAMPLE_MAP,
+        SAMPLE_FLIGHT / "frames",
+        SAMPLE_FLIGHT / "frames.csv",
+        most_frames=SHORT,
+    )
+    return folder
+
+
 @pytest.fixture
-def own(flown: Path, tmp_path: Path) -> Path:
-    """A copy that a test may change."""
-    return Path(shutil.copytree(flown, tmp_path / "own.flight"))
+def own(short: Path, tmp_path: Path) -> Path:
+    """A copy of the short flight that a test may change."""
+    return Path(shutil.copytree(short, tmp_path / "own.flight"))
 
 
 def rewritten(
@@ -172,7 +189,7 @@ def test_the_first_fix_that_differs_is_named_with_what_differs(
 
     def bend(message: LoggedMessage) -> LoggedMessage:
         values = json.loads(message.content) if message.topic == "/fix" else {}
-        if values.get("frame") not in (names[20], names[25]):
+        if values.get("frame") not in (names[8], names[11]):
             return message
         values["in_map_probability"] += 1e-16 if values["in_map_probability"] < 0.5 else 2.3e-16
         return replace(message, content=json.dumps(values).encode())
@@ -180,11 +197,11 @@ def test_the_first_fix_that_differs_is_named_with_what_differs(
     rewritten(own, bend)
     report = replay(ReplayConfig(own))
     assert report.difference is not None
-    assert (report.difference.frame, report.difference.field) == (names[20], "in_map_probability")
+    assert (report.difference.frame, report.difference.field) == (names[8], "in_map_probability")
     with pytest.raises(SystemExit) as ended:
         main(["replay", str(own)])
     assert ended.value.code == 1
-    assert f"differs   frame {names[20]}: in_map_probability was 0." in capsys.readouterr().out
+    assert f"differs   frame {names[8]}: in_map_probability was 0." in capsys.readouterr().out
 
 
 def test_a_frame_whose_picture_the_log_dropped_is_named(own: Path) -> None:
@@ -199,10 +216,11 @@ def test_a_frame_whose_picture_the_log_dropped_is_named(own: Path) -> None:
     report = replay(ReplayConfig(own))
     assert report.missing == [read_fixes(own)[3].frame]
     assert not report.is_same
-    assert len(report.again) == FRAMES + 2
+    assert len(report.again) == SHORT - 1
 
 
-def test_a_flight_that_was_cut_off_is_flown_as_far_as_it_goes(own: Path) -> None:
+def test_a_flight_that_was_cut_off_is_flown_as_far_as_it_goes(flown: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(flown, tmp_path / "own.flight"))
     file = own / "log-0001.mcap"
     data = file.read_bytes()
     file.write_bytes(data[: int(0.6 * len(data))])
@@ -216,6 +234,16 @@ def test_a_flight_that_was_cut_off_is_flown_as_far_as_it_goes(own: Path) -> None
 def test_another_map_must_be_the_encoders_own(own: Path, map_folder: Path) -> None:
     with pytest.raises(Exception, match="encoder"):
         replay(ReplayConfig(own, map=map_folder))
+
+
+def test_another_map_is_told_by_its_manifest(own: Path, tmp_path: Path) -> None:
+    newer = Path(shutil.copytree(SAMPLE_MAP, tmp_path / "newer.map"))
+    seal_again(newer, built_again="as it was")
+    report = replay(ReplayConfig(own, map=newer))
+    (change,) = report.changes
+    assert change.startswith("map ")
+    assert " -> " in change
+    assert report.is_same
 
 
 def test_a_map_that_is_gone_is_asked_for(own: Path) -> None:
