@@ -24,6 +24,7 @@ _TO_RGB = {
     "GRAY8": cv2.COLOR_GRAY2RGB,
 }
 _CHANNELS = {"RGB": 3, "BGR": 3, "GRAY8": 1}
+_SANE_RATIO = 4  # modes are rounded up to whole blocks, and some cameras' are odd
 PIXEL_FORMATS = (JPEG, *_TO_RGB)
 
 
@@ -61,11 +62,16 @@ class CapturedPicture:
     def is_whole(self) -> bool:
         """Whether it may be decoded, as far as can be told without."""
         if self.pixel_format == JPEG:
-            # A header damaged on the way may ask for gigabytes.
-            is_right_size = not self.width or jpeg_size(self.data) == (self.width, self.height)
-            return not self.is_corrupt and is_right_size and not is_cut_short(self.data)
+            return not self.is_corrupt and self._is_of_sane_size and not is_cut_short(self.data)
         row = self.width * _CHANNELS.get(self.pixel_format, 4)
         return not self.is_corrupt and row > 0 and len(self.data) >= row * self.height
+
+    @property
+    def _is_of_sane_size(self) -> bool:
+        """Whether a JPEG's header asks for what was agreed; a damaged one may want gigabytes."""
+        size = jpeg_size(self.data)
+        agreed = self.width * self.height
+        return size is not None and (not agreed or size[0] * size[1] <= _SANE_RATIO * agreed)
 
     def decoded(self) -> npt.NDArray[np.uint8] | None:
         """The RGB picture (H, W, 3), or None if it cannot be decoded."""

@@ -16,8 +16,9 @@ class SourceConfig:
     uri: str | None = None
     """Camera or stream: v4l2:///dev/video0, csi://0, rtsp://HOST/PATH, rtp://:PORT, gst://PIPELINE;
     file:///VIDEO and dir:///FOLDER play a recording as if it were live."""
-    backend: Literal["auto", "gstreamer", "opencv"] = "auto"
-    """What captures; auto takes GStreamer where its Python bindings are, else OpenCV."""
+    backend: Literal["auto", "gstreamer", "pyav", "opencv"] = "auto"
+    """What captures; auto takes the first of these that is installed: GStreamer's Python bindings,
+    PyAV, OpenCV."""
     width: int | None = None
     """Pixels: the camera's mode; a stream's pictures are scaled to it. Give the height too."""
     height: int | None = None

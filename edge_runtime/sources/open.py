@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,19 @@ from edge_runtime.sources.gstreamer import (
     load_gstreamer,
 )
 from edge_runtime.sources.live import CaptureSource
-from edge_runtime.sources.opencv_capture import OpenCvCapture, require_opencv_reads
+from edge_runtime.sources.opencv_capture import OPENCV_SCHEMES, OpenCvCapture
 from edge_runtime.sources.pipeline import pipeline_text
 from edge_runtime.sources.playback import PlaybackSource
+from edge_runtime.sources.pyav_capture import PYAV_SCHEMES, PyAvCapture
 from edge_runtime.sources.recordings import folder_recording, video_recording
 from edge_runtime.sources.uri import SourceUri, parse_source_uri, without_password
 from edge_runtime.sources.video import VideoSource
 
 _LOG = logging.getLogger(__name__)
+
+_GET_GSTREAMER = (
+    "pip install dmnil-edge[gstreamer], or apt install python3-gi gir1.2-gst-plugins-base-1.0"
+)
 
 
 def open_source(path: Path, every_s: float = 0.0) -> FrameSource:
@@ -67,9 +73,9 @@ def open_live_source(uri: str, config: SourceConfig | None = None) -> LiveSource
         require_device(Path(source.target))
     gst = _gstreamer(source, config)
     if gst is None:
-        require_opencv_reads(source)
+        name, capture = _without_gstreamer(source, config)
         return CaptureSource(
-            lambda: OpenCvCapture(source, config), config, source.shown, "captured by OpenCV"
+            lambda: capture(source, config), config, source.shown, f"captured by {name}"
         )
     text = pipeline_text(source, config, ElementRegistry(gst))
     check_pipeline(gst, text)
@@ -98,8 +104,8 @@ def require_device(device: Path) -> None:
 
 
 def _gstreamer(source: SourceUri, config: SourceConfig) -> Any:
-    """GStreamer's bindings, or None where OpenCV is to capture."""
-    if config.backend == "opencv":
+    """GStreamer's bindings, or None where something else is to capture."""
+    if config.backend in ("pyav", "opencv"):
         return None
     try:
         return load_gstreamer()
@@ -107,11 +113,32 @@ def _gstreamer(source: SourceUri, config: SourceConfig) -> Any:
         if config.backend == "gstreamer":
             raise SourceError(
                 f"source.backend gstreamer: its Python bindings are missing ({error}): "
-                "pip install dmnil-edge[gstreamer], or apt install python3-gi "
-                "gir1.2-gst-plugins-base-1.0"
+                f"{_GET_GSTREAMER}"
             ) from None
-        _LOG.warning("%s: captured by OpenCV, not GStreamer (%s)", source.shown, error)
+        _LOG.warning("%s: captured without GStreamer (%s): %s", source.shown, error, _GET_GSTREAMER)
         return None
+
+
+def _without_gstreamer(
+    source: SourceUri, config: SourceConfig
+) -> tuple[str, Callable[[SourceUri, SourceConfig], Capture]]:
+    """The name and opener of what captures instead: PyAV where it is installed, else OpenCV."""
+    has_pyav = _has_pyav()
+    if config.backend == "pyav" and not has_pyav:
+        raise SourceError("source.backend pyav: is not installed: pip install dmnil-edge[av]")
+    if has_pyav and config.backend != "opencv" and source.scheme in PYAV_SCHEMES:
+        return "PyAV", PyAvCapture
+    if source.scheme in OPENCV_SCHEMES and config.backend != "pyav":
+        return "OpenCV", OpenCvCapture
+    raise SourceError(f"{source.shown}: needs GStreamer: {_GET_GSTREAMER}")
+
+
+def _has_pyav() -> bool:
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _pipeline(gst: Any, source: SourceUri, config: SourceConfig) -> Capture:

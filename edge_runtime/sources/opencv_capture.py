@@ -7,13 +7,12 @@ import time
 import cv2
 import numpy as np
 
-from edge_runtime.contract.errors import SourceError
 from edge_runtime.sources.capture import JPEG, CapturedPicture, CaptureLostError
 from edge_runtime.sources.config import SourceConfig
 from edge_runtime.sources.exposure_clock import ExposureClock
 from edge_runtime.sources.uri import SourceUri
 
-_SCHEMES = frozenset({"v4l2", "rtsp", "rtsps", "udp"})
+OPENCV_SCHEMES = frozenset({"v4l2", "rtsp", "rtsps", "udp"})
 _LEAST_STAMP_MS = 1.0
 
 
@@ -60,20 +59,6 @@ class OpenCvCapture:
     def close(self) -> None:
         """Release the camera or connection."""
         self._capture.release()
-
-
-def require_opencv_reads(uri: SourceUri) -> None:
-    """Look whether OpenCV has a way to read such a source.
-
-    Raises:
-        SourceError: If not.
-    """
-    if uri.scheme not in _SCHEMES:
-        raise SourceError(
-            f"{uri.shown}: OpenCV alone cannot read {uri.scheme}://: install GStreamer's "
-            "Python bindings (pip install dmnil-edge[gstreamer], or apt install python3-gi "
-            "gir1.2-gst-plugins-base-1.0)"
-        )
 
 
 def _camera(uri: SourceUri, config: SourceConfig) -> cv2.VideoCapture:

@@ -272,7 +272,8 @@ def test_the_size_of_a_jpeg_stands_in_its_header(quality: int, progressive: int)
     assert jpeg_size(data[:40]) is None
     assert jpeg_size(b"") is None
     assert CapturedPicture(data, JPEG, 321, 33, 0.0, 0.0).is_whole
-    assert not CapturedPicture(data, JPEG, 320, 33, 0.0, 0.0).is_whole
+    assert not CapturedPicture(data, JPEG, 64, 33, 0.0, 0.0).is_whole
+    assert CapturedPicture(data, JPEG, 0, 0, 0.0, 0.0).is_whole
 
 
 @given(st.binary(max_size=64))
@@ -282,7 +283,8 @@ def test_the_header_of_no_jpeg_is_read_to_its_end(data: bytes) -> None:
 
 
 def test_a_whole_looking_jpeg_that_does_not_decode_is_passed_over() -> None:
-    script = [CapturedPicture(b"\xff\xd8 rubbish \xff\xd9", JPEG, 0, 0, 5.0, time.monotonic())]
+    rubbish = WHOLE_JPEG[:20] + b"\xff\xc0\x00\x08\x08\x00\x08\x00\x08\xff\xd9"
+    script = [CapturedPicture(rubbish, JPEG, 0, 0, 5.0, time.monotonic())]
     with running(lambda: FakeCapture(iter(script))) as source:
         assert until(lambda: source.counters.captured == 1)
         assert source.newest(0.05) is None
