@@ -10,6 +10,8 @@ from edge_runtime.localize.hypotheses import HypothesisConfig
 from edge_runtime.localize.integrity import IntegrityConfig
 from edge_runtime.localize.motion import MotionConfig
 from edge_runtime.localize.quality import QualityConfig
+from edge_runtime.localize.refine import RefineConfig
+from edge_runtime.localize.terrain import TerrainConfig
 from edge_runtime.localize.uncertainty import TelemetryErrorConfig
 
 
@@ -24,5 +26,7 @@ class LocaliserConfig:
     hypotheses: HypothesisConfig = field(default_factory=HypothesisConfig)
     integrity: IntegrityConfig = field(default_factory=IntegrityConfig)
     telemetry_error: TelemetryErrorConfig = field(default_factory=TelemetryErrorConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    terrain: TerrainConfig = field(default_factory=TerrainConfig)
     frame_matches: int = 0
     """Best tiles of the whole map to record for every frame, for scoring; 0 in flight."""

@@ -40,12 +40,14 @@ from edge_runtime.localize.quality import attitude_fault, height_fault, picture_
 from edge_runtime.localize.query import QueryProjector
 from edge_runtime.localize.rectify import GroundWindow
 from edge_runtime.localize.reference_pose import ReferencePose
+from edge_runtime.localize.refined_position import PositionRefiner
 from edge_runtime.localize.search import TileSearch
+from edge_runtime.localize.terrain import terrain_for
 from edge_runtime.localize.uncertainty import radius95_of, view_offset_covariance
 from edge_runtime.localize.view import ViewedGround, ViewMaker
 from edge_runtime.telemetry.log import TelemetrySample
 
-STAGES = ("rectify", "odometry", "encode", "search", "filter")
+STAGES = ("rectify", "odometry", "encode", "search", "filter", "refine")
 _SAME_PICTURE_DEG = 3.0
 _NO_ROWS: npt.NDArray[np.int64] = np.zeros(0, np.int64)
 _NO_SCORES: npt.NDArray[np.float32] = np.zeros(0, np.float32)
@@ -80,6 +82,8 @@ class Localiser:
         self._map = region_map
         self._config = config
         self._views = ViewMaker(camera, region_map, input_size)
+        self._refiner = PositionRefiner(region_map, camera, config.refine)
+        self._terrain = terrain_for(region_map.terrain, config.terrain, region_map.frame)
         self._search = TileSearch(region_map)
         self._query = QueryProjector(region_map)
         self._odometer = VisualOdometer()
@@ -114,6 +118,7 @@ class Localiser:
             image: (H, W, 3) RGB, of the camera's size.
         """
         self._begin_frame(telemetry.time_s)
+        telemetry = self._above_ground(telemetry)
         config = self._config
         fault = attitude_fault(telemetry.pitch_deg, telemetry.roll_deg, config.quality)
         if fault is None and telemetry.height_m is not None:
@@ -165,7 +170,7 @@ class Localiser:
                 self._learn(descriptors, grounds, novelty)
                 self._novelty.use(ground.window)
                 self._used_descriptors = descriptors
-        return self._conclude(name, telemetry, evidence, matches)
+        return self._conclude(name, telemetry, evidence, matches, ground)
 
     def without_view(self, name: str, time_s: float, reason: str) -> Fix:
         """The fix where there is no view to judge: camera or telemetry is silent.
@@ -185,6 +190,13 @@ class Localiser:
         if self._last_time_s is not None:
             self._unseen_s += abs(time_s - self._last_time_s)
         self._last_time_s = time_s
+
+    def _above_ground(self, telemetry: TelemetrySample) -> TelemetrySample:
+        """Telemetry with its height above the ground viewed, where the map's elevations tell."""
+        if self._terrain is None or telemetry.pose is None or not self._filter.is_local:
+            return telemetry
+        pose = self._terrain.pose_above(telemetry.pose, self._filter.grid.mean())
+        return telemetry if pose is None else replace(telemetry, height_m=pose.height_m)
 
     def _hear(self, telemetry: TelemetrySample) -> None:
         heading_is_given = telemetry.heading_deg is not None
@@ -398,13 +410,14 @@ class Localiser:
         telemetry: TelemetrySample,
         evidence: ViewEvidence | None,
         matches: tuple[MatchedPlace, ...],
+        seen: ViewedGround,
     ) -> Fix:
         with self._timed("filter"):
             ground = self._ground(self._filter.best()[0])
             self._viewed_offset_m = ground.window.offset_m
             errors = replace(
                 self._config.telemetry_error,
-                heading_deg=self._filter.headings.within_deg(self._filter.heading_is_given),
+                heading_deg=self._filter.heading_within_deg(),
                 height_share=max(
                     self._filter.heights.within_share(), self._config.telemetry_error.height_share
                 ),
@@ -414,7 +427,15 @@ class Localiser:
             )
             position, summary = self._estimate(self._filter)
             state, reason = self._integrity.update(summary, evidence)
+        if self._refiner.is_on and state is IntegrityState.TRACKING:
+            with self._timed("refine"):
+                position = self._refined(position, seen)
         return self._fix(name, telemetry.time_s, state, reason, position, matches)
+
+    def _refined(self, position: Position | None, seen: ViewedGround) -> Position | None:
+        if position is None or self.view is None:
+            return position
+        return self._refiner.refined(position, self.view, seen)
 
     def _unusable(self, name: str, telemetry: TelemetrySample, reason: str) -> Fix:
         """Carry on without a view: the posterior itself stays as the last good view left it."""
