@@ -94,7 +94,7 @@ class PoseFilter:
                     self.heights.multiple(hypothesis.height),
                 )
             )
-        self.headings.drift(motion.turn_deg)
+        self._carry_headings(motion.turn_deg)
         self._pending_variance_m2 += min(motion.sigma_m, self._region.diagonal_m) ** 2
         self._pending_turn_deg2 += motion.turn_sigma_deg**2
         if motion.heading_doubt > 0.0:
@@ -202,8 +202,13 @@ class PoseFilter:
         angles = np.radians([self.headings.offset_deg(number) for number in numbers])
         mean = float(np.degrees(np.angle(np.sum(masses * np.exp(1j * angles)))))
         away = (np.degrees(angles) - mean + 180.0) % 360.0 - 180.0
-        within = self.headings.within_deg(self.heading_is_given)
-        return mean, float(np.sqrt(np.sum(masses * away**2) + within**2))
+        return mean, float(np.hypot(np.sqrt(np.sum(masses * away**2)), self.heading_within_deg()))
+
+    def heading_within_deg(self) -> float:
+        """Standard deviation of the heading that no hypothesis tells: inside the bins."""
+        numbers, masses = self._by_axis(0)
+        within = [self.headings.within_deg(n, self.heading_is_given) for n in numbers]
+        return float(np.sqrt(np.sum(masses * np.square(within))))
 
     def height_multiple(self) -> float:
         """Mean of the height, as a multiple of telemetry's."""
@@ -261,8 +266,8 @@ class PoseFilter:
 
     def hear_heading(self, offset_deg: float) -> None:
         """Telemetry has a heading from now on, this far from where offsets were counted from."""
-        self.headings.drift(-offset_deg)
         self.heading_is_given = True
+        self._carry_headings(self.headings.first_deg - offset_deg)
         prior = self.headings.prior(is_given=True)
         self._weigh_hypotheses({h: float(prior[h.heading]) for h in self.weights()})
 
@@ -346,6 +351,26 @@ class PoseFilter:
             taps /= taps.sum()
             shares = {int(n): float(tap) for n, tap in zip(steps, taps, strict=True) if n}
         self._mix({h: self._neighbours(h, shares) for h in self.weights()})
+
+    def _carry_headings(self, turn_deg: float) -> None:
+        """Let telemetry's error change by as much.
+
+        Offsets from a given heading stay where they are, centred on none: the mass moves. Where
+        there is none the offsets themselves move along, which loses nothing.
+        """
+        if not self.heading_is_given:
+            self.headings.drift(turn_deg)
+            return
+        self.headings.first_deg = 0.0
+        if turn_deg == 0.0:
+            return
+        steps, count = turn_deg / self.headings.step_deg, self.headings.count
+        whole = int(np.floor(steps))
+        nearer = 1.0 - (steps - whole)
+        moved = {h: h._replace(heading=(h.heading + whole) % count) for h in self.weights()}
+        self._grids = {moved[h]: grid for h, grid in self._grids.items()}
+        self._flat = {moved[h]: mass for h, mass in self._flat.items()}
+        self._mix({h: self._neighbours(h, {1: 1.0 - nearer}) for h in self.weights()})
 
     def _neighbours(
         self, hypothesis: Hypothesis, shares: Mapping[int, float]

@@ -103,15 +103,18 @@ class HeadingAxis:
         even = np.full(self.count, 1.0 / self.count)
         if not is_given or self.count == 1:
             return even
-        offsets = self.first_deg + self.step_deg * np.arange(self.count)
+        offsets: FloatArray = self.first_deg + self.step_deg * np.arange(self.count)
         offsets = np.asarray((offsets + 180.0) % 360.0 - 180.0, np.float64)
         near = _shares(offsets / self._spread_deg, self.step_deg / self._spread_deg)
         return np.asarray((1.0 - self._wrong) * near / near.sum() + self._wrong * even)
 
-    def within_deg(self, is_given: bool) -> float:
+    def within_deg(self, number: int, is_given: bool) -> float:
         """Standard deviation of the offset inside a bin."""
         evenly = self.step_deg / sqrt(12.0)
-        return min(evenly, self._spread_deg) if is_given else evenly
+        offset_deg = (self.offset_deg(number) + 180.0) % 360.0 - 180.0
+        # Telemetry's own spread holds around what it says alone.
+        is_centred = is_given and abs(offset_deg) < self._spread_deg
+        return min(evenly, self._spread_deg) if is_centred else evenly
 
 
 class HeightAxis:
