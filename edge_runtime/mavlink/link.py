@@ -120,9 +120,9 @@ class MavlinkLink:
         self.address: ConnectionAddress = parse_connection(config.connection, config.baud)
         self.dialect: ModuleType = load_dialect()
         key = None if config.signing_key is None else read_signing_key(config.signing_key)
-        self._signs = key is not None
-        self._codec = open_codec(
-            self.dialect, config.system_id, config.component_id, key, config.component_id
+        # One codec for each direction: they are used by different threads.
+        self._codec, self._sender = (
+            open_codec(self.dialect, config.system_id, config.component_id, key) for _ in range(2)
         )
         self._cutters: OrderedDict[Hashable, FrameCutter] = OrderedDict()
         self._listeners: tuple[Listener, ...] = ()
@@ -204,7 +204,9 @@ class MavlinkLink:
         and forgotten, as old fixes must not arrive late.
         """
         with self._send_lock:
-            packed = bytes(message.pack(self._codec))
+            signing = self._sender.signing
+            signing.timestamp = max(signing.timestamp, self._codec.signing.timestamp)
+            packed = bytes(message.pack(self._sender))
             connection = self._connection
             try:
                 sent = connection is not None and connection.send(packed)
@@ -212,7 +214,7 @@ class MavlinkLink:
                 self._lose(f"{self.address}: {error}")
                 sent = False
             if sent:
-                self._codec.seq = (self._codec.seq + 1) % 256
+                self._sender.seq = (self._sender.seq + 1) % 256
         if sent and message.get_type() == "HEARTBEAT":
             self._last_own_heartbeat_s = time.monotonic()
         self._count("sent" if sent else "unsent")

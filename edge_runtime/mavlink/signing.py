@@ -42,10 +42,12 @@ def _refuse_unsigned(codec: Any, message_id: int) -> bool:
     return False
 
 
-def open_codec(
-    dialect: ModuleType, system_id: int, component_id: int, key: bytes | None, link_id: int
-) -> Any:
-    """A codec that signs what is packed and refuses what is unsigned, if there is a key."""
+def open_codec(dialect: ModuleType, system_id: int, component_id: int, key: bytes | None) -> Any:
+    """A codec that signs what is packed and refuses what is unsigned, if there is a key.
+
+    Its stamps start at the wall clock's time. Where that is behind, for want of a battery, they
+    follow the stamps that are heard, as the other side accepts no older ones.
+    """
 
     class Codec(dialect.MAVLink):  # type: ignore[name-defined, misc]
         """Forgets the stamp of a message whose signature is wrong.
@@ -65,7 +67,7 @@ def open_codec(
     if key is not None:
         codec.signing.secret_key = key
         codec.signing.sign_outgoing = True
-        codec.signing.link_id = link_id
+        codec.signing.link_id = component_id
         codec.signing.allow_unsigned_callback = _refuse_unsigned
         codec.signing.timestamp = int(max(0.0, time.time() - _EPOCH_S) * _TICKS_PER_S)
     return codec

@@ -123,8 +123,8 @@ def test_whole_messages_come_through_however_the_bytes_are_cut(
 @given(MESSAGES, st.integers(0, 10**6), st.integers(1, 255))
 def test_no_altered_message_passes_under_a_key(frame: bytes, place: int, flip: int) -> None:
     key = bytes(range(32))
-    sender = open_codec(mavlink, 1, 1, key, 1)
-    receiver = FrameCutter(open_codec(mavlink, 1, 197, key, 1))
+    sender = open_codec(mavlink, 1, 1, key)
+    receiver = FrameCutter(open_codec(mavlink, 1, 197, key))
     message = CODEC.decode(bytearray(frame))
     signed = bytearray(message.pack(sender))
     signed[place % len(signed)] ^= flip

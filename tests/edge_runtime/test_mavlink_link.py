@@ -425,6 +425,22 @@ def test_a_forged_stamp_from_the_future_does_not_silence_the_true_sender(key_fil
         link.close()
 
 
+def test_a_companion_without_a_clock_is_understood_once_it_has_heard_the_autopilot(
+    key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_runtime.mavlink.signing.time.time", lambda: 0.0)
+        link = MavlinkLink(MavlinkConfig("udpin:127.0.0.1:0", signing_key=key_file))
+    link.start()
+    try:
+        with autopilot_on_udp(port_of(link), key=KEY) as autopilot:
+            now = autopilot.codec.signing.timestamp
+            autopilot.codec.signing.stream_timestamps[197, 1, 197] = now - 1
+            assert wait_until(lambda: "HEARTBEAT" in autopilot.names_heard())
+    finally:
+        link.close()
+
+
 def test_a_passphrase_file_gives_mavproxys_key(tmp_path: Path) -> None:
     from hashlib import sha256
 
