@@ -136,7 +136,7 @@ class SimulatedAutopilot:
         self._line = mavutil.mavlink_connection(
             f"udpout:127.0.0.1:{port}", source_system=1, source_component=1, dialect="common"
         )
-        self._booted_s = time.monotonic() - 1000.0
+        self.booted_s = time.monotonic() - 1000.0
         self.sends_telemetry = True
         self.heard: Counter[str] = Counter()
         self.messages: list[tuple[float, Any]] = []
@@ -144,7 +144,7 @@ class SimulatedAutopilot:
 
     def reboot(self) -> None:
         """Begin again with a boot clock at zero."""
-        self._booted_s = time.monotonic()
+        self.booted_s = time.monotonic()
 
     def play(self, started_s: float, stop: threading.Event) -> None:
         """Send telemetry at its rates until told to stop."""
@@ -158,7 +158,7 @@ class SimulatedAutopilot:
         self._line.close()
 
     def _send(self, tick: int, now_s: float, flight_s: float) -> None:
-        boot_ms = round((now_s - self._booted_s) * 1e3)
+        boot_ms = round((now_s - self.booted_s) * 1e3)
         heading_rad = np.radians((self._plan.heading_deg(flight_s) + 180.0) % 360.0 - 180.0)
         mav, mavlink = self._line.mav, self._mavlink
         mav.attitude_send(boot_ms, 0.0, 0.0, float(heading_rad), 0.0, 0.0, 0.0)
@@ -181,7 +181,7 @@ class SimulatedAutopilot:
             kind = message.get_type()
             self.heard[kind] += 1
             if kind == "TIMESYNC" and message.tc1 == 0:
-                now_ns = round((time.monotonic() - self._booted_s) * 1e9)
+                now_ns = round((time.monotonic() - self.booted_s) * 1e9)
                 self._line.mav.timesync_send(now_ns, message.ts1)
             elif kind == "STATUSTEXT":
                 self.texts.append(message.text)
