@@ -103,9 +103,9 @@ class HeadingAxis:
         even = np.full(self.count, 1.0 / self.count)
         if not is_given or self.count == 1:
             return even
-        offsets: FloatArray = self.first_deg + self.step_deg * np.arange(self.count)
-        offsets = np.asarray((offsets + 180.0) % 360.0 - 180.0, np.float64)
-        near = _shares(offsets / self._spread_deg, self.step_deg / self._spread_deg)
+        offsets = self.first_deg + self.step_deg * np.arange(self.count)
+        centres = ((offsets + 180.0) % 360.0 - 180.0) / self._spread_deg
+        near = _shares(np.asarray(centres, np.float64), self.step_deg / self._spread_deg)
         return np.asarray((1.0 - self._wrong) * near / near.sum() + self._wrong * even)
 
     def within_deg(self, number: int, is_given: bool) -> float:
