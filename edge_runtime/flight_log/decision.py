@@ -9,7 +9,7 @@ from typing import Any
 from edge_runtime.contract.region_map import RegionMap
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.monitor.details import FixDetails
-from edge_runtime.monitor.localiser_details import matched_ground
+from edge_runtime.monitor.localiser_details import scored_ground_of
 from edge_runtime.monitor.tile_match import tile_matches
 
 
@@ -20,11 +20,8 @@ def decision_of(localiser: Localiser, region_map: RegionMap) -> dict[str, Any]:
     """
     rows, scores = getattr(localiser, "matched_rows", ((), ()))
     named = tuple((int(row), float(score)) for row, score in zip(rows, scores, strict=True))
-    ground = matched_ground(getattr(localiser, "best_view", None))
-    matches = tile_matches(
-        region_map,
-        FixDetails(view=None, posterior=None, matched_tiles=named, matched_ground=ground),
-    )
+    ground = scored_ground_of(getattr(localiser, "best_view", None))
+    matches = tile_matches(region_map, FixDetails(matched_tiles=named, scored_ground=ground))
     decision: dict[str, Any] = {}
     if matches:
         latitudes, longitudes = region_map.frame.to_geodetic(

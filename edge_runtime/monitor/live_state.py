@@ -14,7 +14,6 @@ from edge_runtime.monitor.health import Health
 from edge_runtime.monitor.memory import memory_use
 from edge_runtime.monitor.pictures import Pictures
 from edge_runtime.monitor.tally import Tally, TrackPoint
-from edge_runtime.monitor.tile_match import tile_matches
 
 _QUIET_S = 1.0
 _LONGEST_TEXT = 300
@@ -141,8 +140,7 @@ class LiveState:
 
     def _matches(self, fix: Fix | None) -> list[dict[str, Any]]:
         """The last search's best tiles, or the ground that the fix names, which has no size."""
-        seen = self._tally.handover.matched
-        if seen is not None:
+        if self._tally.handover.matched is not None:
             return [
                 {
                     "east_m": match.east_m,
@@ -151,7 +149,7 @@ class LiveState:
                     "similarity": match.similarity,
                     "has_picture": self._pictures.shows_tiles_of(match.footprint_m),
                 }
-                for match in tile_matches(self._map, seen.details)
+                for match in self._pictures.matches()
             ]
         told = []
         for place in () if fix is None else fix.viewed_matches[:5]:

@@ -1,8 +1,7 @@
-"""What a localiser saw in its last frame, copied for the live page."""
+"""What a localiser saw in its last frame, for the live page."""
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -12,13 +11,11 @@ from edge_runtime.localize.position_grid import PositionGrid
 from edge_runtime.monitor.details import FixDetails, PosteriorGrid, ScoredGround
 from edge_runtime.monitor.tile_match import MATCHES
 
-_MOST_CELLS = 400 * 400
-_BEST_CELLS = 400
-"""Enough for the best tiles, each of which is the best of several cells."""
+_COPIED_CELLS = 200_000
 
 
 def details_of(localiser: Localiser) -> FixDetails:
-    """Copy what the last frame left in a localiser; about 0.1 ms, so only for who looks.
+    """Take what the last frame left in a localiser; some 0.1 ms, so only for who looks.
 
     What a localiser does not offer is left out.
     """
@@ -30,36 +27,30 @@ def details_of(localiser: Localiser) -> FixDetails:
         view=None if view is None else view.copy(),
         posterior=None if grid is None else posterior_of(grid),
         matched_tiles=tuple((int(row), float(score)) for row, score in best),
-        matched_ground=matched_ground(getattr(localiser, "best_view", None)),
-    )
-
-
-def matched_ground(view: ScoredView | None) -> tuple[ScoredGround, ...]:
-    """The ground that looks most like a view, best first; a drone in a cell sees it from there."""
-    if view is None:
-        return ()
-    scores = np.where(np.isnan(view.scores), -np.inf, view.scores).ravel()
-    best = np.argpartition(-scores, min(_BEST_CELLS, scores.size - 1))[:_BEST_CELLS]
-    best = best[np.isfinite(scores[best])]
-    best = best[np.argsort(-scores[best], kind="stable")]
-    rows, columns = np.unravel_index(best, view.scores.shape)
-    easts = view.grid.easts_m[columns] + view.ground.window.east_m
-    norths = view.grid.norths_m[rows] + view.ground.window.north_m
-    return tuple(
-        ScoredGround(view.ground.level, float(east), float(north), float(score))
-        for east, north, score in zip(easts, norths, scores[best], strict=True)
+        scored_ground=scored_ground_of(getattr(localiser, "best_view", None)),
     )
 
 
 def posterior_of(grid: PositionGrid) -> PosteriorGrid:
-    """A copy of a filter's grid, its cells joined where they are too many to be seen apart."""
-    rows, columns = grid.mass.shape
-    bounds = grid.bounds
-    joined = int(np.ceil(np.sqrt(grid.mass.size / _MOST_CELLS)))
-    if joined <= 1:
-        return PosteriorGrid(grid.mass.copy(), bounds.west_m, bounds.north_m, grid.cell_m)
-    # Whole blocks only: cells beyond the last one would stretch the others.
-    whole = grid.mass[: max(1, rows // joined) * joined, : max(1, columns // joined) * joined]
-    size = (max(1, whole.shape[1] // joined), max(1, whole.shape[0] // joined))
-    mass = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.float32)
-    return PosteriorGrid(mass * joined**2, bounds.west_m, bounds.north_m, grid.cell_m * joined)
+    """A filter's grid as it stands.
+
+    A large one is not copied, which would cost the flight milliseconds: if the filter goes on while
+    it is drawn, that picture is of two moments.
+    """
+    mass = grid.mass if grid.mass.size > _COPIED_CELLS else grid.mass.copy()
+    half_m = grid.cell_m / 2
+    return PosteriorGrid(mass, grid.west_m - half_m, grid.north_m + half_m, grid.cell_m)
+
+
+def scored_ground_of(view: ScoredView | None) -> ScoredGround | None:
+    """The ground that a drone in each cell looks at, with its score; nobody changes that again."""
+    if view is None:
+        return None
+    grid, window = view.grid, view.ground.window
+    return ScoredGround(
+        view.scores,
+        view.ground.level,
+        grid.west_m + window.east_m,
+        grid.north_m + window.north_m,
+        grid.cell_m,
+    )

@@ -93,8 +93,15 @@ class Monitor:
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody looks at the live page: only then are details worth gathering."""
-        return self._server is not None and self._server.counts.viewers > 0
+        """Whether somebody looks at the live page, and it is time to show something new.
+
+        Only then are details worth gathering.
+        """
+        if self._server is None or self._server.counts.viewers == 0:
+            return False
+        seen = self._handover.details
+        # A little early is better than a frame late.
+        return seen is None or (self._now_s() - seen.at_s) * self._config.updates_hz > 0.8
 
     def frame(self, image: npt.NDArray[np.uint8] | None, sample: TelemetrySample | None) -> None:
         """A frame that the loop took up.

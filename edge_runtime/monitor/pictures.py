@@ -46,6 +46,7 @@ class Pictures:
         self._tally = tally
         self._map = region_map
         self._kept: dict[str, tuple[object, EncodedPicture | None]] = {}
+        self._matches: tuple[int, tuple[TileMatch, ...]] | None = None
         self._imagery: MapImagery | None = None
         self._preview: Picture | None = None
         self._preview_read = False
@@ -71,6 +72,15 @@ class Pictures:
             key = None if matched is None else matched.number
             return self._once(name, key, lambda: self._match(int(rank)))
         return None
+
+    def matches(self) -> tuple[TileMatch, ...]:
+        """The best tiles of the last search."""
+        seen = self._tally.handover.matched
+        if seen is None:
+            return ()
+        if self._matches is None or self._matches[0] != seen.number:
+            self._matches = seen.number, tile_matches(self._map, seen.details)
+        return self._matches[1]
 
     def shows_tiles_of(self, footprint_m: float) -> bool:
         """Whether the map holds pictures fine enough to show a tile."""
@@ -106,8 +116,7 @@ class Pictures:
         return EncodedPicture(PNG_TYPE, encoded.tobytes(), (grid.west_m, grid.north_m, *size_m))
 
     def _match(self, rank: int) -> EncodedPicture | None:
-        seen = self._tally.handover.matched
-        matches = () if seen is None else tile_matches(self._map, seen.details)
+        matches = self.matches()
         if rank >= len(matches):
             return None
         tile = self._tile(matches[rank])

@@ -20,7 +20,7 @@ from edge_runtime.localize.localiser import Localiser
 from edge_runtime.localize.position_grid import Bounds, PositionGrid
 from edge_runtime.localize.rectify import GroundWindow
 from edge_runtime.monitor.details import FixDetails, PosteriorGrid, ScoredGround
-from edge_runtime.monitor.localiser_details import details_of, matched_ground, posterior_of
+from edge_runtime.monitor.localiser_details import details_of, posterior_of, scored_ground_of
 from edge_runtime.monitor.pictures import Pictures, heat_picture
 from edge_runtime.monitor.tally import Handover, SeenDetails, Tally
 from edge_runtime.monitor.tile_match import TileMatch, tile_matches
@@ -49,18 +49,19 @@ def test_a_small_posterior_is_copied_with_its_outer_corner() -> None:
     assert (copied.west_m, copied.north_m, copied.cell_m) == (-30.0, 20.0, 10.0)
 
 
-def test_a_large_posterior_keeps_its_mass_and_place_in_fewer_cells() -> None:
+def test_a_large_posterior_is_handed_over_as_it_is() -> None:
     grid = grid_of(1000, 800)
-    grid.mass[:] = 0.0
-    grid.mass[300:303, 600:603] = 1.0 / 9.0
-    joined = posterior_of(grid)
-    assert joined.mass.size <= 400 * 400
-    assert joined.mass.sum() == pytest.approx(1.0, rel=1e-4)
-    rows, columns = np.nonzero(joined.mass)
-    east_m = joined.west_m + (columns + 0.5) * joined.cell_m
-    north_m = joined.north_m - (rows + 0.5) * joined.cell_m
-    assert np.abs(east_m - 2015.0).max() < 2 * joined.cell_m
-    assert np.abs(north_m - 1985.0).max() < 2 * joined.cell_m
+    assert posterior_of(grid).mass is grid.mass, "a copy would cost the flight milliseconds"
+
+
+def test_a_large_posterior_is_drawn_in_fewer_cells_its_place_kept() -> None:
+    mass = np.zeros((1000, 800), np.float32)
+    mass[300:303, 600:603] = 1.0 / 9.0
+    picture = heat_picture(PosteriorGrid(mass, 0.0, 0.0, 10.0))
+    assert picture.shape == (400, 320, 4)
+    rows, columns = np.nonzero(picture[..., 3])
+    assert set(rows) <= {119, 120, 121}
+    assert set(columns) <= {239, 240, 241}
 
 
 def test_rows_of_the_map_become_tiles_where_they_lie(small: RegionMap) -> None:
@@ -75,33 +76,50 @@ def test_rows_of_the_map_become_tiles_where_they_lie(small: RegionMap) -> None:
 
 
 def test_scored_ground_becomes_the_tiles_it_lies_in_each_once(small: RegionMap) -> None:
-    east_m, north_m = LEVEL.first_east_m, LEVEL.first_north_m
-    ground = (
-        ScoredGround(0, east_m + 61.0, north_m - 29.0, 9.0),
-        ScoredGround(0, east_m + 59.0, north_m - 31.0, 8.0),
-        ScoredGround(0, east_m - 500.0, north_m + 500.0, 7.0),
-    )
-    matches = tile_matches(small, FixDetails(matched_ground=ground))
-    assert [(match.east_m - east_m, match.north_m - north_m) for match in matches] == [
-        (60.0, -30.0),
-        (0.0, 0.0),
+    scores = np.full((40, 40), np.nan, np.float32)
+    scores[3, 6], scores[3, 5], scores[0, 0], scores[12, 0] = 9.0, 8.0, 7.0, 6.0
+    ground = ScoredGround(scores, 0, LEVEL.first_east_m, LEVEL.first_north_m, 10.0)
+    matches = tile_matches(small, FixDetails(scored_ground=ground))
+    places = [
+        (match.east_m - LEVEL.first_east_m, match.north_m - LEVEL.first_north_m, match.similarity)
+        for match in matches
     ]
-    assert matches[0].similarity == 9.0
+    # The cells at 50 and 60 m lie nearest to one tile; tiles stand every 30 m.
+    assert places == [(60.0, -30.0, 9.0), (0.0, 0.0, 7.0), (0.0, -120.0, 6.0)]
 
 
-def test_the_ground_of_the_best_cells_is_the_window_away_from_them() -> None:
+def test_the_best_of_very_many_cells_are_found_among_them_all(small: RegionMap) -> None:
+    rng = np.random.default_rng(5)
+    scores = rng.normal(size=(700, 900)).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.3] = np.nan
+    cells = [(12, 30), (24, 60), (36, 15), (48, 75), (6, 45)]
+    for rank, cell in enumerate(cells):
+        scores[cell] = 20.0 - rank
+    ground = ScoredGround(scores, 0, LEVEL.first_east_m, LEVEL.first_north_m, 10.0)
+    matches = tile_matches(small, FixDetails(scored_ground=ground))
+    assert [match.similarity for match in matches] == [20.0, 19.0, 18.0, 17.0, 16.0]
+    assert [match.east_m - LEVEL.first_east_m for match in matches] == [
+        10.0 * column for _, column in cells
+    ]
+
+
+def test_ground_beyond_the_lattice_belongs_to_its_nearest_tile(small: RegionMap) -> None:
+    scores = np.ones((1, 1), np.float32)
+    ground = ScoredGround(scores, 0, LEVEL.first_east_m - 500.0, LEVEL.first_north_m + 500.0, 10.0)
+    (match,) = tile_matches(small, FixDetails(scored_ground=ground))
+    assert (match.east_m, match.north_m) == (LEVEL.first_east_m, LEVEL.first_north_m)
+
+
+def test_the_ground_of_a_cell_is_the_window_away_from_it() -> None:
     grid = grid_of(30, 30)
-    scores = np.full((30, 30), np.nan, np.float32)
-    scores[10:20, 10:20] = 1.0
-    scores[12, 15] = 9.0
+    scores = np.zeros((30, 30), np.float32)
     window = GroundWindow(40.0, -60.0, 120.0)
     view = SimpleNamespace(grid=grid, scores=scores, ground=SimpleNamespace(level=1, window=window))
-    found = matched_ground(cast(Any, view))
-    assert len(found) == 100, "cells without a score are none"
-    assert found[0] == ScoredGround(
-        1, float(grid.easts_m[15]) + 40.0, float(grid.norths_m[12]) - 60.0, 9.0
-    )
-    assert matched_ground(None) == ()
+    ground = scored_ground_of(cast(Any, view))
+    assert ground is not None
+    assert ground.level == 1
+    assert (ground.west_m, ground.north_m) == (grid.west_m + 40.0, grid.north_m - 60.0)
+    assert scored_ground_of(None) is None
 
 
 def test_a_localiser_that_offers_nothing_yields_empty_details() -> None:
@@ -147,7 +165,8 @@ def test_a_tile_is_cut_from_the_preview_where_it_lies(tmp_path: Path) -> None:
     cv2.imwrite(str(folder / "preview.jpg"), preview, [cv2.IMWRITE_JPEG_QUALITY, 100])
     handover = Handover(0.0)
     pictures = Pictures(Tally(handover, region_map.frame), region_map)
-    details = FixDetails(matched_ground=(ScoredGround(0, east_m, north_m, 1.0),))
+    scored = ScoredGround(np.ones((1, 1), np.float32), 0, east_m, north_m, 10.0)
+    details = FixDetails(scored_ground=scored)
     handover.matched = SeenDetails(1, details, 0.0)
     encoded = pictures.named("match-0.jpg")
     assert encoded is not None
