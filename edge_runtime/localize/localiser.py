@@ -104,6 +104,7 @@ class Localiser:
         self._stage_ms: dict[str, float] = {}
         self.view: npt.NDArray[np.uint8] | None = None
         self.window: GroundWindow | None = None
+        self.best_view: ScoredView | None = None
         self.matched_rows = _NO_ROWS, _NO_SCORES
 
     @property
@@ -186,6 +187,7 @@ class Localiser:
         """Count the time since the last usable view; a step back is as unknown as one ahead."""
         self._stage_ms = {}
         self.view, self.window = None, None
+        self.best_view = None
         self.matched_rows = _NO_ROWS, _NO_SCORES
         if self._last_time_s is not None:
             self._unseen_s += abs(time_s - self._last_time_s)
@@ -314,6 +316,7 @@ class Localiser:
             ]
             distinct = joint_distinctiveness(scored, config.evidence.distinct_margin)
             best = best_view(scored)
+            self.best_view = best
             of_map = matched_distinctiveness(
                 best.scores, best.grid, self._map, best.ground.level, best.ground.window
             )

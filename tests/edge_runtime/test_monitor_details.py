@@ -180,11 +180,11 @@ def test_a_tile_is_cut_from_the_preview_where_it_lies(tmp_path: Path) -> None:
 
 
 def test_a_real_localiser_offers_its_view_its_posterior_and_its_matches() -> None:
-    """On the sample's first frames over the map's footprint, so that renamed attributes show."""
+    """On the sample's first frame over the map's footprint, so that renamed attributes show."""
     bundle = load_encoder_bundle(SAMPLE / "lite2.encoder")
     town = load_region_map(SAMPLE / "town.map")
     camera = open_flight_camera(SAMPLE / "flight" / "frames.csv", CameraConfig(), 0.0)
-    frames = islice(open_source(SAMPLE / "flight" / "frames", 0.0), 8, 10)
+    frames = islice(open_source(SAMPLE / "flight" / "frames", 0.0), 8, 9)
     localiser: Localiser | None = None
     for frame in frames:
         sample = camera.sample_of(frame)
@@ -197,7 +197,7 @@ def test_a_real_localiser_offers_its_view_its_posterior_and_its_matches() -> Non
                 town,
                 bundle.input_width,
                 camera.camera_for(width, height),
-                LocaliserConfig(frame_matches=5),
+                LocaliserConfig(),
             )
         localiser.process(frame.name, frame.image, sample)
     assert localiser is not None
