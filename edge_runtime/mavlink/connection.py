@@ -13,6 +13,7 @@ from edge_runtime.contract.errors import ConfigError
 
 DEFAULT_BAUD = 57600
 _LARGEST_DATAGRAM = 65535
+_MOST_DATAGRAMS = 64
 _MOST_PEERS = 8
 _PEER_SILENCE_S = 10.0
 _SEND_LIMIT_S = 0.25
@@ -142,11 +143,14 @@ class _UdpConnection:
     def receive(self, timeout_s: float) -> list[tuple[Hashable, bytes]]:
         if not select.select([self._socket], [], [], timeout_s)[0]:
             return []
-        try:
-            data, sender = self._socket.recvfrom(_LARGEST_DATAGRAM)
-        except (BlockingIOError, ConnectionRefusedError):  # nobody listens over there yet
-            return []
-        return [(sender, data)]
+        received: list[tuple[Hashable, bytes]] = []
+        while len(received) < _MOST_DATAGRAMS:
+            try:
+                data, sender = self._socket.recvfrom(_LARGEST_DATAGRAM)
+            except (BlockingIOError, ConnectionRefusedError):  # all read, or nobody there yet
+                break
+            received.append((sender, data))
+        return received
 
     def trust(self, sender: Hashable) -> None:
         if self._target is not None:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 import pty
+import random
 import socket
 import threading
 import time
 import tty
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +216,32 @@ def test_a_garbage_sender_is_never_spoken_to(link: MavlinkLink) -> None:
             assert wait_until(lambda: "HEARTBEAT" in autopilot.names_heard())
             with pytest.raises(TimeoutError):
                 stranger.recv(100)
+
+
+def test_a_flood_of_garbage_from_many_senders_costs_no_message(link: MavlinkLink) -> None:
+    heard: list[float] = []
+    link.listen(
+        lambda message, at_s: (
+            heard.append(message.yaw) if message.get_type() == "ATTITUDE" else None
+        )
+    )
+    chance = random.Random(0)
+    with ExitStack() as opened, autopilot_on_udp(port_of(link)) as autopilot:
+        strangers = [
+            opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            for _ in range(40)
+        ]
+        assert wait_until(lambda: link.target)
+        for number in range(50):
+            for stranger in strangers:
+                data = b"\xfd" + chance.randbytes(chance.randrange(200))
+                stranger.sendto(data, ("127.0.0.1", port_of(link)))
+            autopilot.send(attitude(autopilot, yaw=float(number)))
+            time.sleep(0.02)
+        assert wait_until(lambda: len(heard) == 50)
+    assert heard == [float(number) for number in range(50)]
+    assert link.counters.garbage_bytes > 50_000
+    assert link.counters.listener_faults == 0
 
 
 # Lines that are lost
