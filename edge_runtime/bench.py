@@ -147,7 +147,11 @@ def _bench_map(
         spent["output"].append((ended - processed) * 1e3)
         published += fix.position is not None
     log.close()
-    stages = {stage: _figures(values) for stage, values in spent.items() if stage != "encode"}
+    stages = {
+        stage: _figures(values)
+        for stage, values in spent.items()
+        if values and stage != "encode"  # nothing refines unless told to
+    }
     stages["all beside encoder"] = _figures(beside_encoder)
     stages["same, frames searched"] = _figures(with_evidence)
     return {
