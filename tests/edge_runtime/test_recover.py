@@ -11,10 +11,11 @@ from mcap.reader import make_reader
 
 from edge_runtime.cli import main
 from edge_runtime.contract.artefact import read_manifest, verify_hashes
-from edge_runtime.contract.errors import ArtefactError
+from edge_runtime.contract.errors import ArtefactError, OutputError
 from edge_runtime.contract.flight_directory import FLIGHT_KIND, FLIGHT_SCHEMA_VERSION
 from edge_runtime.flight_log import rotation
 from edge_runtime.flight_log.reader import open_flight_log
+from edge_runtime.flight_log.staged_flight import staged_flight
 from edge_runtime.outputs.fix_log import FixLog, read_fixes
 from tests.edge_runtime.test_flight_log import recorder_in, write_flight
 
@@ -117,3 +118,42 @@ def test_a_whole_flight_needs_no_recovery(
     main(["recover", str(tmp_path)])
     assert main(["recover", str(tmp_path / "a.flight")]) == 2
     assert "nothing to recover" in capsys.readouterr().err
+
+
+# A flight whose end fails
+
+
+def end_on_a_full_disk(target: Path, frames: int) -> None:
+    with staged_flight(target) as staging:
+        write_flight(staging, frames)
+        lines = FixLog(staging)
+        for fix in open_flight_log(staging).fixes:
+            lines.write(fix)
+        lines.close()
+        raise OSError(28, "No space left on device")
+
+
+def test_a_disk_that_is_full_at_the_end_does_not_cost_the_flight(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = tmp_path / "a.flight"
+    with pytest.raises(OutputError, match="No space"):
+        end_on_a_full_disk(target, frames=3)
+    assert not target.exists()
+    assert f"edge_runtime recover {target}" in caplog.text
+    assert len(read_fixes(target)) == 3
+    assert main(["recover", str(target)]) == 0
+    assert len(open_flight_log(target).fixes) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["a.flight"]
+
+
+def test_an_error_before_the_first_fix_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No space"):
+        end_on_a_full_disk(tmp_path / "a.flight", frames=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flight_that_ends_well_lies_where_it_was_to(tmp_path: Path) -> None:
+    with staged_flight(tmp_path / "a.flight") as staging:
+        (staging / "fixes.jsonl").write_text("{}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.flight"]
