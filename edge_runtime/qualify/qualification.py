@@ -14,7 +14,7 @@ from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import BundleError, ConfigError, MapError
 from edge_runtime.contract.fix import Fix
 from edge_runtime.contract.region_map import RegionMap, load_region_map
-from edge_runtime.engines import Engine, open_engine
+from edge_runtime.engines import open_engine
 from edge_runtime.localize.camera import CameraPose, PinholeCamera
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.localiser import Localiser
@@ -127,7 +127,11 @@ def qualify(config: QualifyConfig) -> Qualification:
     region_map = load_region_map(config.map)
     region_map.require_encoder(bundle)
     grounds = _grounds(config, region_map)
-    engine = open_engine(bundle, config.precision, config.engine, config.threads)
+    engine: Any
+    if region_map.imagery is None:
+        engine = RecallingEngine(region_map, config.view_similarity)
+    else:
+        engine = open_engine(bundle, config.precision, config.engine, config.threads)
     records: list[FlightRecord] = []
     foreign: list[bool] = []
     appearances: list[SimulatedAppearance] = []
@@ -212,14 +216,13 @@ class _Flight:
             self._rng,
         )
 
-    def flown(self, engine: Engine, grounds: _Grounds) -> FlightRecord:
+    def flown(self, engine: Any, grounds: _Grounds) -> FlightRecord:
         """Fly it through the localiser that flies."""
         config = self._config
-        recalling: RecallingEngine | None = None
-        if self._map.imagery is None:
-            recalling = RecallingEngine(self._map, config.view_similarity, self._rng)
-        flying: Any = engine if recalling is None else recalling
-        localiser = Localiser(flying, self._map, self._input_size, self._camera, config.localiser)
+        recalling = engine if isinstance(engine, RecallingEngine) else None
+        if recalling is not None:
+            recalling.begin_flight(self._rng)
+        localiser = Localiser(engine, self._map, self._input_size, self._camera, config.localiser)
         times_s = np.asarray(np.arange(config.frames) * config.interval_s, np.float64)
         errors = TelemetryErrors(config.localiser.telemetry_error, times_s, self._rng)
         fixes: list[Fix] = []

@@ -19,9 +19,7 @@ _COMPARED_PX = 48
 class RecallingEngine:
     """Knows where the simulated drone is; everything after the encoder does not."""
 
-    def __init__(
-        self, region_map: RegionMap, view_similarity: float, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, region_map: RegionMap, view_similarity: float) -> None:
         """Prepare the way back from the map's descriptors to the encoder's.
 
         Args:
@@ -29,10 +27,14 @@ class RecallingEngine:
         """
         self._map = region_map
         self._similarity = view_similarity
-        self._rng = rng
+        self._rng = np.random.default_rng(0)
         self._to_encoder = np.linalg.pinv(region_map.projection.astype(np.float64))
         self._tile: npt.NDArray[np.float64] | None = None
         self._truth: npt.NDArray[np.float32] | None = None
+
+    def begin_flight(self, rng: np.random.Generator) -> None:
+        """Draw what is chance from this generator from now on."""
+        self._rng = rng
 
     def look_at(self, viewed_m: FloatArray | None, true_view: npt.NDArray[np.uint8]) -> None:
         """Say what the next views show.
