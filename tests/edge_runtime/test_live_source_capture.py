@@ -155,7 +155,6 @@ def test_the_wait_doubles_up_to_its_limit() -> None:
     waits_s = np.diff(openings)
     for wait_s, least_s in zip(waits_s, (0.02, 0.04, 0.08, 0.08, 0.08), strict=True):
         assert wait_s >= least_s
-    assert waits_s.min() < 0.06
 
 
 def test_silence_is_a_stall_and_the_camera_is_opened_again() -> None:

@@ -88,7 +88,7 @@ def test_played_in_real_time_pictures_come_when_they_are_due(folder: Path) -> No
             if frame is not None:
                 names.append(frame.name)
                 assert frame.time_s is not None
-                assert 0.0 <= time.monotonic() - frame.time_s < 0.5
+                assert 0.0 <= time.monotonic() - frame.time_s < 1.0
         assert time.monotonic() - source.clock_start_s >= 0.15  # type: ignore[attr-defined]
         counters = source.counters
     assert names == [name for name in NAMES if name in names]
@@ -174,7 +174,7 @@ def test_what_does_not_decode_in_real_time_never_lags_ever_further(may_skip: boo
         assert counters.dropped >= 30
         assert np.median(ages_s) < 0.2
     else:
-        assert max(ages_s) < 0.9  # 60 frames of 40 ms end 1.8 s late by the recording's clock
+        assert max(ages_s) < 1.2  # 60 frames of 40 ms end 1.8 s late by the recording's clock
 
 
 def test_closing_stops_a_recording_at_once(folder: Path) -> None:
