@@ -27,7 +27,7 @@ class MonitorConfig:
     """Live pages served at once; further ones are told to wait."""
     updates_hz: float = 4.0
     """How often a live page is told what is new, at most."""
-    processor_share: float = 0.2
+    processor_share: float = 0.15
     """Largest share of one processor core that serving may take; requests wait beyond it."""
     frame_limit_s: float = 3.0
     """Unhealthy if no frame came for so long."""
