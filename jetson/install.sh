@@ -281,12 +281,15 @@ install_device_buffers() {
 
 install_settings() {
     local name
-    for name in flight.yaml environment; do
+    for name in edge.yaml environment; do
         # The owner's own settings are never overwritten.
         if [[ ! -e $root/etc/dmnil-edge/$name ]]; then
             run install -D -m 0644 "$folder/$name" "$root/etc/dmnil-edge/$name"
         fi
     done
+    # What the service flies lies in its own folder.
+    run install -d "$root/var/lib/dmnil-edge"
+    run ln -sfn /etc/dmnil-edge/edge.yaml "$root/var/lib/dmnil-edge/edge.yaml"
 }
 
 # GPU devices have other names on every JetPack, so the service is let at those that are here.
@@ -318,7 +321,7 @@ examine() {
 next_steps() {
     say "Installed. Next:"
     say "  edge_runtime doctor --bundle NAME.encoder --map NAME.map"
-    say "  sudo editor /etc/dmnil-edge/flight.yaml"
+    say "  sudo editor /etc/dmnil-edge/edge.yaml"
     say "  sudo systemctl enable --now dmnil-edge    # flies; restart it after an update"
 }
 

@@ -55,8 +55,10 @@ def test_a_jetson_with_jetpack_6_2_gets_everything_in_order(tmp_path: Path, whee
         f"{environment}/bin/python {script()} --extra-alone jetson "
         ">/opt/dmnil-edge/requirements-jetson.txt",
         f"{pip} {constrained} cuda-bindings\\>=12.6\\,\\<13",
-        f"install -D -m 0644 {script().parent}/flight.yaml {folder}/flight.yaml",
+        f"install -D -m 0644 {script().parent}/edge.yaml {folder}/edge.yaml",
         f"install -D -m 0644 {script().parent}/environment {folder}/environment",
+        "install -d /var/lib/dmnil-edge",
+        "ln -sfn /etc/dmnil-edge/edge.yaml /var/lib/dmnil-edge/edge.yaml",
         "write /etc/systemd/system/dmnil-edge.service",
         "write /etc/systemd/system/dmnil-edge.service.d/10-devices.conf",
         "systemctl daemon-reload",
@@ -121,8 +123,8 @@ def test_a_group_that_this_jetson_lacks_is_left_out(tmp_path: Path, wheel: Path)
 
 
 def test_settings_of_the_owner_are_kept(tmp_path: Path, wheel: Path) -> None:
-    root = fabricate_jetson(tmp_path / "root", files={"/etc/dmnil-edge/flight.yaml": "map: mine\n"})
-    installed = [line for line in planned(root, wheel) if line.startswith("install ")]
+    root = fabricate_jetson(tmp_path / "root", files={"/etc/dmnil-edge/edge.yaml": "map: mine\n"})
+    installed = [line for line in planned(root, wheel) if line.startswith("install -D")]
     assert [line.rpartition("/")[2] for line in installed] == ["environment"]
 
 
