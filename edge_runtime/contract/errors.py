@@ -37,5 +37,9 @@ class OutputError(DmnilError):
     """A result cannot be written."""
 
 
+class StateError(DmnilError):
+    """A localiser's saved state cannot be read."""
+
+
 class TrainingError(DmnilError):
     """Training cannot start or cannot go on."""

@@ -247,11 +247,42 @@ class PoseFilter:
             whole = whole.reframed(Bounds.around(centre, radius_m + self._config.cell_m))
         self.place(whole, certainty, self._priors())
 
+    def start_near(
+        self,
+        mean: FloatArray,
+        covariance: FloatArray,
+        certainty: float,
+        shares: Mapping[Hypothesis, float],
+    ) -> None:
+        """Put the mass on a Gaussian, and what is not certain of it everywhere else.
+
+        Args:
+            mean: East and north.
+            covariance: (2, 2) square metres.
+            shares: Probability of every hypothesis.
+        """
+        cell_m = self._config.cell_m
+        reach_m = 3.0 * float(np.sqrt(max(covariance[0, 0], covariance[1, 1]))) + cell_m
+        self.is_local = reach_m <= self._config.local_radius_m
+        bounds = Bounds.around(mean, reach_m) if self.is_local else self._region
+        shape = PositionGrid.uniform(bounds, cell_m, 1.0)
+        away = np.stack(np.meshgrid(shape.easts_m - mean[0], shape.norths_m - mean[1]), axis=-1)
+        exponent = np.sum(away @ np.linalg.inv(covariance + cell_m**2 * np.eye(2)) * away, axis=-1)
+        mass = np.exp(-0.5 * exponent)
+        if mass.sum() <= 0.0:
+            return
+        shape.mass = (mass / mass.sum()).astype(np.float32)
+        self.place(shape, certainty, shares)
+        if not self.is_local:
+            self._spread(self.elsewhere * (1.0 - self._config.off_map_probability))
+            self._count_elsewhere()
+
     def place(
         self, shape: PositionGrid, certainty: float, shares: Mapping[Hypothesis, float]
     ) -> None:
         """Put the same mass of positions on all hypotheses, by their shares."""
         self._flat = {}
+        self._pending_variance_m2 = self._pending_turn_deg2 = 0.0
         self._grids = {
             hypothesis: PositionGrid(
                 (shape.mass * np.float32(certainty * share)).astype(np.float32),

@@ -140,6 +140,23 @@ class IntegrityMonitor:
             self._published = None
         return self.state, reason
 
+    def resume(self, reset_counter: int, has_published: bool, knows_place: bool) -> None:
+        """Go on after a restart: the first position from now on is a relocalisation.
+
+        Args:
+            knows_place: Whether the filter starts from where the drone was: one view that agrees
+                confirms it, as after dead reckoning.
+        """
+        self.reset_counter = reset_counter
+        self._has_published = has_published
+        if knows_place:
+            self._confirmations_needed = 1
+
+    @property
+    def has_published(self) -> bool:
+        """Whether a position has left, since the start or before a restart."""
+        return self._has_published
+
     def _weigh(self, summary: PosteriorSummary, view: ViewEvidence) -> None:
         """Count a view for or against the position, and for or against the map."""
         config = self._config

@@ -41,6 +41,8 @@ from edge_runtime.localize.query import QueryProjector
 from edge_runtime.localize.rectify import GroundWindow
 from edge_runtime.localize.reference_pose import ReferencePose
 from edge_runtime.localize.refined_position import PositionRefiner
+from edge_runtime.localize.restart import place_of, resume, state_of
+from edge_runtime.localize.saved_state import LONGEST_AGE_S, LocaliserState
 from edge_runtime.localize.search import TileSearch
 from edge_runtime.localize.terrain import terrain_for
 from edge_runtime.localize.uncertainty import radius95_of, view_offset_covariance
@@ -68,12 +70,15 @@ class Localiser:
         camera: PinholeCamera,
         config: LocaliserConfig,
         prior: tuple[float, float, float] | None = None,
+        state: LocaliserState | None = None,
     ) -> None:
-        """Start knowing nothing of the position, or with a prior.
+        """Start knowing nothing of the position, with a prior, or where a restart left off.
 
         Args:
             input_size: Side of the encoder's square input in pixels.
-            prior: Latitude, longitude and a radius in metres that holds the drone.
+            prior: Latitude, longitude and a radius in metres that holds the drone; it counts
+                where the state knows no place.
+            state: As `load_state` gives it.
 
         Raises:
             ConfigError: If the prior lies outside the map.
@@ -93,9 +98,14 @@ class Localiser:
         )
         self._reference = ReferencePose(config.motion, config.hypotheses.lowest_unknown_height_m)
         self._prior = prior
+        self._state = state
         self._filter = self._new_filter(heading_is_given=True, height_is_given=True)
         self._has_begun = False
         self._integrity = IntegrityMonitor(config.integrity)
+        if state is not None:
+            self._query.resume(np.array(state.view_sums), np.array(state.view_weights))
+            knows_place = state.place is not None and state.has_published
+            self._integrity.resume(state.reset_counter, state.has_published, knows_place)
         self._offset_covariance: FloatArray = np.zeros((2, 2))
         self._viewed_offset_m: FloatArray = np.zeros(2)
         self._last_time_s: float | None = None
@@ -181,6 +191,16 @@ class Localiser:
         self._begin_frame(time_s)
         return self._unusable(name, TelemetrySample(time_s, None, None, 0.0), reason)
 
+    def saved_state(self) -> LocaliserState:
+        """What a restart may go on from."""
+        return state_of(
+            self._map,
+            self._query,
+            place_of(self._filter, self._reference.height_is_given),
+            self._integrity.reset_counter,
+            self._integrity.has_published,
+        )
+
     # The stages
 
     def _begin_frame(self, time_s: float) -> None:
@@ -189,6 +209,11 @@ class Localiser:
         self.view, self.window = None, None
         self.best_view = None
         self.matched_rows = _NO_ROWS, _NO_SCORES
+        if self._last_time_s is None and self._state is not None:
+            # The place was as old as it was when the state was read; live frames share its clock.
+            read_at_s = self._state.read_at_monotonic_s
+            waited_s = 0.0 if read_at_s is None else time_s - read_at_s
+            self._unseen_s += waited_s if 0.0 < waited_s < LONGEST_AGE_S else 0.0
         if self._last_time_s is not None:
             self._unseen_s += abs(time_s - self._last_time_s)
         self._last_time_s = time_s
@@ -513,7 +538,10 @@ class Localiser:
             HeightAxis(config.hypotheses, errors.height_share, height_is_given),
             heading_is_given,
         )
-        if self._prior is not None:
+        if self._state is not None and self._state.place is not None:
+            state, speed_m_s = self._state, config.motion.typical_speed_m_s
+            resume(pose_filter, self._state.place, state.age_s, speed_m_s, height_is_given)
+        elif self._prior is not None:
             latitude_deg, longitude_deg, radius_m = self._prior
             centre = self._map.frame.to_local(latitude_deg, longitude_deg)
             pose_filter.start_from(centre, radius_m, 1.0 - config.filter.restart_probability)

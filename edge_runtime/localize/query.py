@@ -34,3 +34,12 @@ class QueryProjector:
         """Let a view count towards the mean."""
         self._sum[level] += novelty * descriptor
         self._weight[level] += novelty
+
+    @property
+    def learnt(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Sums (levels, D_encoder) and weights (levels,) of the views so far."""
+        return self._sum.copy(), self._weight.copy()
+
+    def resume(self, sums: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> None:
+        """Go on from what was learnt before."""
+        self._sum, self._weight = sums.copy(), weights.copy()

@@ -33,7 +33,7 @@ class ReferencePose:
         self.heading_deg = 0.0
         self.height_m = nominal_height_m
         self._heading_is_given = False
-        self._height_is_given = False
+        self.height_is_given = False
         self._pitch_deg = -90.0
         self._roll_deg = 0.0
         self.offset_deg = 0.0
@@ -51,11 +51,11 @@ class ReferencePose:
             self.heading_deg = sample.heading_deg
         self._heading_is_given = sample.heading_deg is not None
         if sample.height_m is not None and sample.height_m > 0.0:
-            if not self._height_is_given and not is_first:
+            if not self.height_is_given and not is_first:
                 pose_filter.hear_height(self.height_m / sample.height_m)
                 self.height_multiple *= self.height_m / sample.height_m
             self.height_m = sample.height_m
-        self._height_is_given = sample.height_m is not None
+        self.height_is_given = sample.height_m is not None
 
     def take(self, pose_filter: PoseFilter, hypothesis: Hypothesis) -> float:
         """See the next view by a hypothesis; the ratio of its height to the last view's."""
@@ -82,7 +82,7 @@ class ReferencePose:
             if self._heading_is_given:
                 return replace(motion, turn_sigma_deg=_TURN_SIGMA_DEG, heading_doubt=_UNSEEN_JUMP)
             return replace(motion, turn_sigma_deg=config.turn_rate_deg_s * elapsed_s)
-        if not self._height_is_given:
+        if not self.height_is_given:
             self.height_m *= displacement.height_ratio
         motion = replace(motion, heading_offset_deg=self._last_offset_deg)
         turn_deg = self.turn_of(displacement)
