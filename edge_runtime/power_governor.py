@@ -133,7 +133,7 @@ class PowerGovernor:
         return figures
 
     def flies_next(self) -> bool:
-        """Whether the next frame is to be flown, evenly the present share of them; once for each."""
+        """Whether the next frame is to be flown, evenly the present share; once for each."""
         self._credit += self.share
         if self._credit < 1.0 - 1e-9:
             return False

@@ -14,26 +14,26 @@ import contextlib
 import logging
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http import HTTPStatus
+
+from edge_runtime.monitor.http_message import (
+    EventStream,
+    Request,
+    Respond,
+    Response,
+    head_of,
+    parse_request,
+    plain,
+)
+from edge_runtime.monitor.processor_budget import ProcessorBudget
 
 logger = logging.getLogger(__name__)
 
 KERNEL_QUEUE = 16
 LARGEST_HEAD_BYTES = 8192
-_BURST_S = 0.1
 _TICK_S = 0.2
-_COMMON_HEADERS = {
-    "Cache-Control": "no-store",
-    "Connection": "close",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
 
 
 @dataclass(frozen=True)
@@ -52,36 +52,6 @@ class HttpLimits:
     """Share of one core that the server's thread may take."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What was asked for; header names in lower case."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Response:
-    """An answer, whole."""
-
-    status: HTTPStatus
-    content_type: str
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class EventStream:
-    """Server-sent events until the visitor leaves: a message, where there is one, each period."""
-
-    next_message: Callable[[], str | None]
-    period_s: float
-
-
-Respond = Callable[[Request], Response | EventStream]
-
-
 @dataclass
 class ServerCounts:
     """What became of connections."""
@@ -90,29 +60,6 @@ class ServerCounts:
     refused: int = 0
     """Turned away, cut off, gone before they were answered, or no HTTP."""
     viewers: int = 0
-
-
-class ProcessorBudget:
-    """Whether this thread has spent more than its share of a core."""
-
-    def __init__(
-        self,
-        share: float,
-        wall_s: Callable[[], float] = time.monotonic,
-        spent_s: Callable[[], float] = time.thread_time,
-    ) -> None:
-        self._share = share
-        self._wall_s, self._spent_s = wall_s, spent_s
-        self._at = (wall_s(), spent_s())
-        self._credit_s = _BURST_S
-
-    def overdrawn_s(self) -> float:
-        """How long to rest until the share is kept again; 0 where it is."""
-        now = (self._wall_s(), self._spent_s())
-        earned_s = self._share * (now[0] - self._at[0]) - (now[1] - self._at[1])
-        self._at = now
-        self._credit_s = min(_BURST_S, self._credit_s + earned_s)
-        return max(0.0, -self._credit_s / self._share)
 
 
 class HttpServer:
@@ -265,7 +212,7 @@ class HttpServer:
             await self._stream(response, writer)
             return
         body = b"" if request is not None and request.method == "HEAD" else response.body
-        writer.write(_head(response) + body)
+        writer.write(head_of(response) + body)
         with _cut_off_after(limits.response_s, writer):
             await writer.drain()
         if request is None:
@@ -289,7 +236,7 @@ class HttpServer:
         self.counts.viewers += 1
         try:
             start = Response(HTTPStatus.OK, "text/event-stream; charset=utf-8", b"")
-            writer.write(_head(start, has_length=False))
+            writer.write(head_of(start, has_length=False))
             while True:
                 message = stream.next_message()
                 # A comment now and then finds out who has left without a word.
@@ -325,44 +272,8 @@ def _cut_off_after(limit_s: float, writer: asyncio.StreamWriter) -> Iterator[Non
         raise ConnectionAbortedError
 
 
-def parse_request(head: bytes) -> Request:
-    """Read a request's head.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    lines = head.decode("latin-1").split("\r\n")
-    method, target, version = lines[0].split(" ")
-    if version not in ("HTTP/1.1", "HTTP/1.0") or not target.startswith("/"):
-        raise ValueError("not an HTTP/1 request for a path")
-    headers = {}
-    for line in lines[1:]:
-        if line:
-            name, colon, value = line.partition(":")
-            if not colon or name != name.strip():
-                raise ValueError("a header without a colon, or folded")
-            headers[name.lower()] = value.strip()
-    return Request(method, target.partition("?")[0], headers)
-
-
-def plain(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:
-    """A status told in words."""
-    return Response(
-        status, "text/plain; charset=utf-8", f"{status.phrase}\n".encode(), headers or {}
-    )
-
-
-def _head(response: Response, *, has_length: bool = True) -> bytes:
-    headers = {"Content-Type": response.content_type, **_COMMON_HEADERS, **response.headers}
-    if has_length:
-        headers["Content-Length"] = str(len(response.body))
-    lines = [f"HTTP/1.1 {response.status.value} {response.status.phrase}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-
-
 def _turn_away(connection: socket.socket) -> None:
     refusal = plain(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "5"})
     with connection, contextlib.suppress(OSError):
         connection.setblocking(False)
-        connection.send(_head(refusal) + refusal.body)
+        connection.send(head_of(refusal) + refusal.body)

@@ -26,15 +26,8 @@ from edge_runtime.monitor.config import MonitorConfig
 from edge_runtime.monitor.details import FixDetails
 from edge_runtime.monitor.exposition import CONTENT_TYPE
 from edge_runtime.monitor.health import Health, health_of
-from edge_runtime.monitor.http_server import (
-    EventStream,
-    HttpLimits,
-    HttpServer,
-    Request,
-    Response,
-    ServerCounts,
-    plain,
-)
+from edge_runtime.monitor.http_message import EventStream, Request, Response, plain
+from edge_runtime.monitor.http_server import HttpLimits, HttpServer, ServerCounts
 from edge_runtime.monitor.live_state import LiveState
 from edge_runtime.monitor.metrics import metrics_text
 from edge_runtime.monitor.pictures import Pictures

@@ -22,17 +22,11 @@ from hypothesis import strategies as st
 from edge_runtime.contract.fix import Fix, IntegrityState, Position
 from edge_runtime.contract.region_map import load_region_map
 from edge_runtime.monitor.config import MonitorConfig
-from edge_runtime.monitor.http_server import (
-    EventStream,
-    HttpLimits,
-    HttpServer,
-    ProcessorBudget,
-    Request,
-    Response,
-    parse_request,
-)
+from edge_runtime.monitor.http_message import EventStream, Request, Response, parse_request
+from edge_runtime.monitor.http_server import HttpLimits, HttpServer
 from edge_runtime.monitor.memory import memory_use
 from edge_runtime.monitor.monitor import Monitor, open_monitor
+from edge_runtime.monitor.processor_budget import ProcessorBudget
 from edge_runtime.telemetry.log import TelemetrySample
 
 SAMPLE_MAP = Path(__file__).parents[2] / "edge_runtime" / "sample" / "town.map"
