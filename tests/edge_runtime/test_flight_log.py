@@ -445,7 +445,7 @@ def test_what_was_written_before_kill_9_is_read(tmp_path: Path) -> None:
     flight.wait()
     log = open_flight_log(tmp_path / "a.flight")  # by the name that it was to have
     fixes = log.fixes
-    assert last_s - fixes[-1].time_s < 1.1
+    assert last_s - fixes[-1].time_s < 2.0  # half a second, on a machine with time
     assert abs(first_s - fixes[0].time_s) < 1e-9
     assert len(log.damage) == 1
     assert "cut off" in log.damage[0]

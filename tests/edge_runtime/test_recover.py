@@ -17,7 +17,7 @@ from edge_runtime.flight_log import rotation
 from edge_runtime.flight_log.reader import open_flight_log
 from edge_runtime.flight_log.staged_flight import staged_flight
 from edge_runtime.outputs.fix_log import FixLog, read_fixes
-from tests.edge_runtime.test_flight_log import recorder_in, write_flight
+from tests.edge_runtime.test_flight_log import recorder_in, waited_for, write_flight
 
 
 @pytest.fixture
@@ -104,8 +104,8 @@ def test_a_flight_in_the_air_is_not_recovered(
 ) -> None:
     log = recorder_in(tmp_path / ".a.flight.7.part", is_live=True)
     log.event("up")
-    while not list(tmp_path.glob(".a.flight.7.part/*.mcap")):
-        pass
+    file = tmp_path / ".a.flight.7.part" / "log-0001.mcap"
+    assert waited_for(lambda: file.exists() and file.stat().st_size > 0)
     assert main(["recover", str(tmp_path / "a.flight")]) == 2
     assert "is being flown" in capsys.readouterr().err
     log.close()
