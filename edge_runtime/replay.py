@@ -34,6 +34,7 @@ from edge_runtime.flight_log.reader import FlightLog, LoggedFrame, open_flight_l
 from edge_runtime.flight_log.recorder import FlightRecorder
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.localiser import Localiser
+from edge_runtime.localize.saved_state import LocaliserState, state_from_text
 from edge_runtime.outputs.fix_log import GEOJSON_NAME, FixLog, write_geojson
 from edge_runtime.outputs.track_picture import draw_track
 from edge_runtime.progress import progress_bar
@@ -151,8 +152,6 @@ def replay(config: ReplayConfig) -> ReplayReport:
 def _with_changes(header: FlightHeader, config: ReplayConfig) -> tuple[FlightHeader, list[str]]:
     """The header of the flight to fly, and what is changed in it."""
     changes = [f"{name} is no setting of this release" for name in header.unknown_settings]
-    if header.saved_state is not None:
-        changes.append("the flight began with a saved state, this one knows nothing")
     asked = {
         name: getattr(config, name)
         for name in ("encoder", "map", "precision", "engine", "threads")
@@ -203,8 +202,20 @@ def _localiser(log: FlightLog, header: FlightHeader, changes: list[str]) -> tupl
         header.tensorrt,
         golden_check=not header.unsafe_engine,
     )
+    state: LocaliserState | None = None
+    if header.saved_state is not None:
+        state = state_from_text(header.saved_state, f"{log.folder}: the state it began with")
+        if state.map_sha256 != map_sha256:
+            changes.append("the state that the flight began with is of another map: none is used")
+            state = None
     localiser = Localiser(
-        engine, region_map, bundle.input_width, log.camera, header.localiser, header.prior
+        engine,
+        region_map,
+        bundle.input_width,
+        log.camera,
+        header.localiser,
+        header.prior,
+        state,
     )
     return localiser, region_map
 

@@ -10,12 +10,13 @@ from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.fix import Fix
 from edge_runtime.contract.region_map import load_region_map
 from edge_runtime.engines import open_engine
-from edge_runtime.flight_camera import open_flight_camera
+from edge_runtime.flight_camera import CameraConfig, open_flight_camera
 from edge_runtime.flight_log.config import FlightLogConfig
 from edge_runtime.flight_log.header import FlightHeader
 from edge_runtime.flight_log.recorder import FlightRecorder
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.localiser import Localiser
+from edge_runtime.localize.saved_state import LocaliserState, state_as_text
 from edge_runtime.outputs.fix_log import FixLog
 from edge_runtime.sources.folder import FolderSource
 
@@ -28,12 +29,13 @@ def record_flight(
     telemetry: Path,
     *,
     log: FlightLogConfig | None = None,
+    first_frame: int = 0,
     most_frames: int = 10**9,
     silent_after: int = -1,
     with_bytes: bool = True,
-    localiser_config: LocaliserConfig | None = None,
-) -> list[Fix]:
-    """Write log files and fixes to a folder, without a manifest; returns the fixes.
+    state: LocaliserState | None = None,
+) -> tuple[list[Fix], LocaliserState]:
+    """Write log files and fixes to a folder, without a manifest; the fixes, and what is known then.
 
     Args:
         silent_after: After this frame the localiser hears three times that no frame came.
@@ -41,8 +43,8 @@ def record_flight(
     """
     folder.mkdir(parents=True)
     bundle, region_map = load_encoder_bundle(encoder), load_region_map(map_folder)
-    flight_camera = open_flight_camera(telemetry, camera_config())
-    settings = LocaliserConfig() if localiser_config is None else localiser_config
+    flight_camera = open_flight_camera(telemetry, CameraConfig())
+    settings = LocaliserConfig()
     header = FlightHeader(
         is_live=False,
         encoder=encoder,
@@ -53,6 +55,7 @@ def record_flight(
         engine="onnxruntime",
         threads=1,
         localiser=settings,
+        saved_state=None if state is None else state_as_text(state),
     )
     recorder = FlightRecorder(folder, log or FlightLogConfig(min_free_mb=0.0), header)
     fix_log = FixLog(folder)
@@ -60,7 +63,9 @@ def record_flight(
     localiser: Localiser | None = None
     fixes: list[Fix] = []
     for count, frame in enumerate(FolderSource(frames)):
-        if count == most_frames:
+        if count < first_frame:
+            continue
+        if count == first_frame + most_frames:
             break
         if with_bytes:
             frame = replace(frame, encoded=(frames / frame.name).read_bytes())
@@ -74,7 +79,9 @@ def record_flight(
         if localiser is None:
             camera = flight_camera.camera_for(frame.image.shape[1], frame.image.shape[0])
             recorder.camera(camera)
-            localiser = Localiser(engine, region_map, bundle.input_width, camera, settings)
+            localiser = Localiser(
+                engine, region_map, bundle.input_width, camera, settings, state=state
+            )
         new = [localiser.process(frame.name, frame.image, sample)]
         if count == silent_after:
             new += [
@@ -87,10 +94,6 @@ def record_flight(
             fixes.append(fix)
     recorder.close()
     fix_log.close()
-    return fixes
-
-
-def camera_config():
-    from edge_runtime.flight_camera import CameraConfig
-
-    return CameraConfig()
+    if localiser is None:
+        raise ValueError("nothing was flown")
+    return fixes, localiser.saved_state()

@@ -292,6 +292,23 @@ def test_a_setting_that_is_none_is_an_error(
     assert main(["replay", str(flown), "--localiser.evidence.log_ratio_per_sigma", "many"]) == 2
 
 
+def test_a_flight_that_began_with_a_saved_state_is_flown_from_it(
+    tmp_path: Path, flown: Path
+) -> None:
+    sample = (SAMPLE_ENCODER, SAMPLE_MAP, SAMPLE_FLIGHT / "frames", SAMPLE_FLIGHT / "frames.csv")
+    _, state = record_flight(tmp_path / "a", *sample, most_frames=40)
+    assert state.place is not None
+    folder = tmp_path / "b"
+    resumed, _ = record_flight(folder, *sample, first_frame=40, most_frames=6, state=state)
+    report = replay(ReplayConfig(folder))
+    assert report.is_same
+    anew = replay(
+        ReplayConfig(rewritten(folder, lambda m: m, lambda v: {**v, "saved_state": None}))
+    )
+    assert not anew.is_same
+    assert resumed[0] != anew.again[0]
+
+
 # Comparing
 
 
