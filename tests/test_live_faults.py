@@ -141,10 +141,11 @@ def test_an_autopilot_that_falls_silent_and_starts_anew_costs_no_false_fix(
     aircraft.autopilot.sends_telemetry = False
     time.sleep(4.0)
     assert flight.health()["healthy"] is False
-    aircraft.autopilot.reboot()
     aircraft.autopilot.sends_telemetry = True
     back_s = time.monotonic()
     wait_for_state(flight, IntegrityState.TRACKING)
+    aircraft.autopilot.reboot()
+    time.sleep(2.5)
     metrics = flight.metrics() or {}
     assert flight.stop() == 0
     fixes = scored(flight, aircraft)

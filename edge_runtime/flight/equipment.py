@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class FlightEquipment:
             self.monitor,
             navigator,
             self.inputs.region_map,
-            lambda: self._counts(recorder, navigator),
+            lambda: self._counts(folder, recorder, navigator),
             self.feed.lens,
             FlightLines(self.config.figures_s) if self.feed.is_live else None,
             self.governor,
@@ -92,11 +93,14 @@ class FlightEquipment:
             threads=config.threads,
             localiser=config.localiser,
             prior=config.prior,
+            saved_state=navigator.saved_state_text,
             unsafe_engine=config.unsafe_engine,
             config=to_plain(config),
         )
 
-    def _counts(self, recorder: FlightRecorder, navigator: Navigator) -> dict[str, Any]:
+    def _counts(
+        self, folder: Path, recorder: FlightRecorder, navigator: Navigator
+    ) -> dict[str, Any]:
         """Figures by the names that the monitor knows."""
         logged = recorder.counters
         counts: dict[str, Any] = {
@@ -104,6 +108,7 @@ class FlightEquipment:
             "without_telemetry": navigator.skipped.without_telemetry,
             "log_dropped": logged.dropped,
             "log_bytes": round(logged.megabytes * 1e6),
+            "disk_free_bytes": shutil.disk_usage(folder).free,
         }
         if self.feed.fault:
             counts["source_fault"] = self.feed.fault

@@ -53,7 +53,7 @@ def fly(config: FlightConfig, service: ServiceNotifier | None = None) -> FlightR
     with ExitStack() as lines:
         equipment = open_equipment(config, inputs, lines)
         feed = equipment.feed
-        navigator = Navigator(config, inputs, feed)
+        navigator = lines.enter_context(closing(Navigator(config, inputs, feed)))
         interrupted = lines.enter_context(stop_on_signals())
         staging = lines.enter_context(staged_directory(config.output, FLIGHT_KIND))
         with (

@@ -9,11 +9,14 @@ from edge_runtime.contract.fix import Fix
 from edge_runtime.flight.config import FlightConfig
 from edge_runtime.flight.feed import FlightFeed
 from edge_runtime.flight.inputs import FlightInputs
+from edge_runtime.flight.kept_state import StateKeeper, state_before
 from edge_runtime.flight.moments import Moment
 from edge_runtime.flight.record import SkippedFrames
 from edge_runtime.localize.camera import PinholeCamera
 from edge_runtime.localize.localiser import Localiser
+from edge_runtime.localize.saved_state import LocaliserState, state_as_text
 
+STATE_FILE_NAME = "localiser.state"
 _SILENCE_S = 1.0
 """A live flight that has had no view for so long says so, and again each time it has passed."""
 
@@ -33,9 +36,26 @@ class Navigator:
         self._tell_camera: Callable[[PinholeCamera], None] = lambda camera: None
         self._first_shape: tuple[int, ...] | None = None
         self._heard_s: float | None = None
+        self._state: LocaliserState | None = None
+        self._keeper: StateKeeper | None = None
+        if feed.is_live:
+            path = config.state or config.output.parent / STATE_FILE_NAME
+            self._state = state_before(path, inputs.region_map)
+            self._keeper = StateKeeper(path)
         self._silences = 0
+        self._unusable, self._unusable_s = "", float("-inf")
         self.localiser: Localiser | None = None
         self.skipped = SkippedFrames()
+
+    @property
+    def saved_state_text(self) -> str | None:
+        """The state that this flight began with, as its file told it."""
+        return None if self._state is None else state_as_text(self._state)
+
+    def close(self) -> None:
+        """Write down what is known."""
+        if self._keeper is not None:
+            self._keeper.close()
 
     def on_new_camera(self, tell: Callable[[PinholeCamera], None]) -> None:
         """Have the camera told once the first frame has shown its size."""
@@ -45,7 +65,7 @@ class Navigator:
         """The fix of a moment, None where there is nothing to say."""
         frame, sample = moment.frame, moment.sample
         if frame is None:
-            return self._silence(moment.time_s, self._feed.fault or "no frame")
+            return self._silence(moment.time_s)
         if frame.image is None:
             self.skipped.undecodable += 1
             return self._silence(moment.time_s, "frames cannot be decoded")
@@ -59,9 +79,21 @@ class Navigator:
             self._first_shape = frame.image.shape
             self.localiser = self._new_localiser(*frame.image.shape[:2])
         self._heard_s, self._silences = moment.time_s, 0
-        return self._signed(self.localiser.process(frame.name, frame.image, sample))
+        fix = self.localiser.process(frame.name, frame.image, sample)
+        if self._keeper is not None:
+            self._keeper.see(self.localiser)
+        return self._signed(fix)
 
-    def _silence(self, time_s: float, reason: str) -> Fix | None:
+    def _silence(self, time_s: float, unusable: str = "") -> Fix | None:
+        """The fix of a live moment without a view, once each second.
+
+        Args:
+            unusable: Why a frame that came cannot be used.
+        """
+        if unusable:
+            self._unusable, self._unusable_s = unusable, time_s
+        is_recent = time_s - self._unusable_s < _SILENCE_S
+        reason = self._unusable if is_recent else self._feed.fault or "no frame"
         if self.localiser is None or not self._feed.is_live or self._heard_s is None:
             return None
         silent_s = time_s - self._heard_s
@@ -85,4 +117,5 @@ class Navigator:
             camera,
             self._config.localiser,
             self._config.prior,
+            self._state,
         )
