@@ -27,6 +27,7 @@ from edge_runtime.contract.flight_directory import (
 from edge_runtime.contract.region_map import load_region_map
 from edge_runtime.engines import open_engine
 from edge_runtime.flight_log.config import FlightLogConfig
+from edge_runtime.flight_log.decision import decision_of
 from edge_runtime.flight_log.header import FlightHeader, software_versions
 from edge_runtime.flight_log.pictures import decode_picture
 from edge_runtime.flight_log.plain_values import from_plain, to_plain
@@ -124,7 +125,7 @@ def replay(config: ReplayConfig) -> ReplayReport:
             if difference is None:
                 difference = difference_between(fix, new)
             if record is not None:
-                record.write(frame, new)
+                record.write(frame, new, decision_of(localiser, region_map))
         if not again:
             raise SourceError(
                 f"{log.folder} holds no pictures (log.pictures none): it cannot be flown again"
@@ -255,13 +256,14 @@ class _Record:
         self._recorder.event(f"a replay of {log.folder.name}")
         self._is_open = True
 
-    def write(self, frame: LoggedFrame | None, fix: Fix) -> None:
-        """A frame and its new fix."""
+    def write(self, frame: LoggedFrame | None, fix: Fix, decision: dict[str, Any]) -> None:
+        """A frame, its new fix, and what was weighed for that."""
         if frame is not None:
             self._recorder.frame(
                 Frame(frame.name, None, frame.number, frame.time_s, frame.picture), frame.sample
             )
         self._recorder.fix(fix)
+        self._recorder.decision(fix, decision)
         self._fixes.write(fix)
 
     def close(self) -> None:

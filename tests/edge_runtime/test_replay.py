@@ -20,7 +20,7 @@ from edge_runtime.flight_log import channels
 from edge_runtime.flight_log.config import FlightLogConfig
 from edge_runtime.flight_log.log_file import LogFile
 from edge_runtime.flight_log.mcap_records import FileState, LoggedMessage, read_messages
-from edge_runtime.flight_log.reader import open_flight_log
+from edge_runtime.flight_log.reader import LoggedDecision, open_flight_log
 from edge_runtime.outputs.fix_log import read_fixes
 from edge_runtime.replay import ReplayConfig, ReplayReport, replay
 from edge_runtime.replay_comparison import difference_between, flight_figures, track_distance
@@ -163,6 +163,9 @@ def test_a_changed_flight_is_a_flight_directory_that_flies_again_the_same(
         "track.png",
     }
     assert read_fixes(folder) == report.again
+    decisions = [e for e in open_flight_log(folder).entries() if isinstance(e, LoggedDecision)]
+    assert all(len(decision.values["top_tiles"]) == 5 for decision in decisions)
+    assert len(decisions) > 5
     again = replay(ReplayConfig(folder))
     assert again.is_same
     assert len(again.again) == FRAMES + 3
