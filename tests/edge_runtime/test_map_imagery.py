@@ -84,6 +84,13 @@ def test_a_coarser_view_averages_the_ground_under_each_pixel(written, footprint_
     assert difference(view, expected) < 2.0
 
 
+def test_stripes_too_fine_for_a_view_are_grey_and_make_no_pattern(written):
+    striped = np.zeros_like(GROUND)
+    striped[:, ::2] = 200  # a metre from stripe to stripe
+    view = open_map_imagery(written(ground=striped)).view((-200.0, 150.0), 90.0, 100)
+    assert view.std() < 32  # 90 of stripes taken one by one
+
+
 def test_north_is_up_and_east_is_right(written):
     ground = np.full_like(GROUND, 40)
     ground[100:110, 700:710] = 250  # north-east of the middle

@@ -132,6 +132,13 @@ def test_a_filter_that_knows_too_little_is_not_refined(imagery):
     assert refined(imagery, radius_m=41.0) is None
 
 
+def test_telemetry_that_would_have_to_be_very_wrong_is_held_to_be_chance(imagery):
+    told = replace(POSE, heading_deg=POSE.heading_deg - 5.0)
+    trusting = replace(CONFIG, largest_surprise=100.0)
+    assert refined(imagery, told=told, config=trusting) is not None
+    assert refined(imagery, told=told, config=replace(CONFIG, largest_surprise=0.2)) is None
+
+
 def test_the_same_view_gives_the_same_refinement(imagery):
     first, again = (refined(imagery, (9.0, 9.0))[1] for _ in range(2))
     np.testing.assert_array_equal(first.offset_m, again.offset_m)
