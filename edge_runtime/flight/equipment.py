@@ -67,7 +67,7 @@ class FlightEquipment:
         navigator.on_new_camera(recorder.camera)
         self.news.recorder = recorder
         return FlightFollowers(
-            FixLog(folder),
+            FixLog(folder, outlives_disk=self.feed.is_live),
             recorder,
             self.outputs,
             self.monitor,
@@ -95,6 +95,7 @@ class FlightEquipment:
             prior=config.prior,
             saved_state=navigator.saved_state_text,
             unsafe_engine=config.unsafe_engine,
+            tensorrt=config.tensorrt,
             config=to_plain(config),
         )
 

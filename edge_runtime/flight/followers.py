@@ -12,6 +12,7 @@ from edge_runtime.contract.region_map import RegionMap
 from edge_runtime.flight.moments import Moment
 from edge_runtime.flight.navigator import Navigator
 from edge_runtime.flight_lens import FlightLens
+from edge_runtime.flight_log.decision import decision_of
 from edge_runtime.flight_log.recorder import FlightRecorder
 from edge_runtime.monitor.localiser_details import details_of
 from edge_runtime.monitor.monitor import Monitor
@@ -136,6 +137,9 @@ class FlightFollowers:
         if fix is None:
             return
         recorder.fix(fix)
+        localiser = self._navigator.localiser
+        if localiser is not None and moment.sample is not None:
+            recorder.decision(fix, decision_of(localiser, self._region_map))
         if fix.state is not self._state:
             self._state = fix.state
             recorder.event(f"{fix.state.value}: {fix.reason}")

@@ -12,7 +12,6 @@ from pathlib import Path
 from edge_runtime.contract.artefact import (
     MANIFEST_NAME,
     sha256_of_file,
-    staged_directory,
     write_manifest,
 )
 from edge_runtime.contract.errors import SourceError, TelemetryError
@@ -24,6 +23,7 @@ from edge_runtime.flight.inputs import FlightInputs, load_flight_inputs
 from edge_runtime.flight.navigator import Navigator
 from edge_runtime.flight.record import FlightRecord, FlightReport, SkippedFrames, write_results
 from edge_runtime.flight.stop_signals import stop_on_signals
+from edge_runtime.flight_log.staged_flight import staged_flight
 from edge_runtime.outputs.track_picture import read_preview
 from edge_runtime.progress import progress_bar
 from edge_runtime.service_notify import ServiceNotifier
@@ -55,7 +55,7 @@ def fly(config: FlightConfig, service: ServiceNotifier | None = None) -> FlightR
         feed = equipment.feed
         navigator = lines.enter_context(closing(Navigator(config, inputs, feed)))
         interrupted = lines.enter_context(stop_on_signals())
-        staging = lines.enter_context(staged_directory(config.output, FLIGHT_KIND))
+        staging = lines.enter_context(staged_flight(config.output))
         with (
             closing(equipment.followers(staging, navigator)) as followers,
             progress_bar(
