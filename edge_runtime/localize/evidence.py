@@ -15,6 +15,8 @@ from edge_runtime.localize.position_grid import PositionGrid
 from edge_runtime.localize.rectify import GroundWindow
 from edge_runtime.localize.search import TileSearch
 
+_LEAST_KNOWN = 0.5  # share of a cell's neighbouring tiles, by their weight, that must be there
+
 
 @dataclass(frozen=True)
 class EvidenceConfig:
@@ -89,15 +91,29 @@ def scores_on_grid(
     first_column = (viewed_west - level.first_east_m) / level.stride_m - columns.start
     first_row = (level.first_north_m - viewed_north) / level.stride_m - rows.start
     to_lattice = np.array([[step, 0.0, first_column], [0.0, step, first_row]])
-    on_grid = cv2.warpAffine(
+    shape = grid.mass.shape
+    # Interpolating over missing tiles would lose every cell beside one: weigh those that are there.
+    known = _on_cells(present.astype(np.float32), to_lattice, shape)
+    on_grid = _on_cells(np.where(present, field, np.float32(0.0)), to_lattice, shape)
+    is_known = known >= _LEAST_KNOWN
+    on_grid[is_known] /= known[is_known]
+    on_grid[~is_known] = np.nan
+    return on_grid
+
+
+def _on_cells(
+    field: npt.NDArray[np.float32], to_lattice: FloatArray, shape: tuple[int, ...]
+) -> npt.NDArray[np.float32]:
+    """A lattice's values interpolated at a grid's cells, 0 beyond the lattice."""
+    warped = cv2.warpAffine(
         field,
         to_lattice,
-        (grid.mass.shape[1], grid.mass.shape[0]),
+        (shape[1], shape[0]),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
-        borderValue=float("nan"),
+        borderValue=0.0,
     )
-    return np.asarray(on_grid, np.float32)
+    return np.asarray(warped, np.float32)
 
 
 def distinctiveness(

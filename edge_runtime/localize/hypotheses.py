@@ -37,9 +37,9 @@ class HypothesisConfig:
     highest_unknown_height_m: float = 250.0
     """Where telemetry has no height, the highest that is tried."""
     encodings_cold: int = 24
-    """Views of one frame that are encoded at most while no place is known."""
+    """Views of one frame that are encoded at most while place or heading are unknown."""
     encodings_warm: int = 3
-    """Views of one frame that are encoded at most once a place is known."""
+    """Views of one frame that are encoded at most once both are known."""
     least_share: float = 0.01
     """Hypotheses less probable than this, beside the likeliest, are not encoded."""
 

@@ -51,6 +51,7 @@ from edge_runtime.telemetry.log import TelemetrySample
 
 STAGES = ("rectify", "odometry", "encode", "search", "filter", "refine")
 _SAME_PICTURE_DEG = 3.0
+_HEADING_KNOWN_DEG = 30.0
 _NO_ROWS: npt.NDArray[np.int64] = np.zeros(0, np.int64)
 _NO_SCORES: npt.NDArray[np.float32] = np.zeros(0, np.float32)
 
@@ -300,7 +301,9 @@ class Localiser:
         """The views worth encoding; the one that odometry saw serves where it fits."""
         config = self._config
         limits = config.hypotheses
-        most = limits.encodings_warm if self._filter.is_local else limits.encodings_cold
+        _, deviation_deg = self._filter.heading_offset_deg()
+        is_warm = self._filter.is_local and deviation_deg <= _HEADING_KNOWN_DEG
+        most = limits.encodings_warm if is_warm else limits.encodings_cold
         if is_evidence:
             keys = self._filter.look(config.motion.heading_drift_deg, most, limits.least_share)
         else:

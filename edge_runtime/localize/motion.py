@@ -29,7 +29,7 @@ class MotionConfig:
     """Standard deviation of telemetry's velocity, used where odometry has nothing to say."""
     inconsistent_turn_deg: float = 10.0
     """Telemetry's heading change is believed unless the pictures contradict it by more."""
-    turn_rate_deg_s: float = 10.0
+    turn_rate_deg_s: float = 20.0
     """How fast the camera may turn unseen, where neither telemetry nor pictures tell."""
     heading_drift_deg: float = 2.0
     """How far the error of a heading drifts from one independent view to the next."""

@@ -80,8 +80,10 @@ class ReferencePose:
         config = self._config
         if displacement is None:
             if self._heading_is_given:
-                return replace(motion, turn_sigma_deg=_TURN_SIGMA_DEG, heading_doubt=_UNSEEN_JUMP)
-            return replace(motion, turn_sigma_deg=config.turn_rate_deg_s * elapsed_s)
+                turn_sigma_deg = _TURN_SIGMA_DEG
+            else:
+                turn_sigma_deg = config.turn_rate_deg_s * elapsed_s
+            return replace(motion, turn_sigma_deg=turn_sigma_deg, heading_doubt=_UNSEEN_JUMP)
         if not self.height_is_given:
             self.height_m *= displacement.height_ratio
         motion = replace(motion, heading_offset_deg=self._last_offset_deg)

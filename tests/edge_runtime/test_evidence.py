@@ -159,9 +159,23 @@ def test_off_the_map_there_is_no_score(
     assert np.isnan(scores_on_grid(search, region_map, 0, query, window, far)).all()
     corner = grid_with_cell_at(-435.0, 345.0)
     scores = scores_on_grid(search, region_map, 0, query, window, corner)
-    assert np.isnan(scores[:20]).all()
-    assert np.isnan(scores[:, :25]).all()
-    assert np.isfinite(scores[21:, 26:]).all()
+    # Up to half the tiles' distance of 30 m beyond the outermost, it is still the nearest.
+    assert np.isnan(scores[:19]).all()
+    assert np.isnan(scores[:, :24]).all()
+    assert np.isfinite(scores[20:, 25:]).all()
+    np.testing.assert_allclose(scores[19, 25:], scores[20, 25:], atol=1e-4)
+
+
+def test_a_missing_tile_leaves_its_neighbours_their_scores(
+    query: np.ndarray, tmp_path: Path
+) -> None:
+    holed = load_region_map(write_small_map(tmp_path / "m.map", missing=frozenset({(ROW, COLUMN)})))
+    window = GroundWindow(0.0, 0.0, 120.0)
+    grid = grid_with_cell_at(TILE_EAST_M, TILE_NORTH_M)
+    scores = scores_on_grid(TileSearch(holed), holed, 0, query, window, grid)
+    assert np.isnan(scores[20, 25])
+    assert np.isfinite(scores[20, 27])
+    assert np.isfinite(scores[17:24, 28]).all()
 
 
 def test_the_drone_beside_the_map_that_looks_onto_it_has_scores(
