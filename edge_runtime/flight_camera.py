@@ -40,6 +40,9 @@ class CameraConfig:
         angles_deg = (self.pitch_deg or 0.0, self.heading_offset_deg, self.pitch_offset_deg)
         if not np.isfinite(angles_deg).all():
             raise ConfigError(f"the camera's angles must be finite degrees: {angles_deg}")
+        focal_mm = self.focal_length_35mm
+        if focal_mm is not None and not 0.0 < focal_mm < float("inf"):
+            raise ConfigError(f"camera.focal_length_35mm must be above 0 mm, is {focal_mm}")
         if self.calibration is not None and self.focal_length_35mm is not None:
             raise ConfigError("give camera.calibration or camera.focal_length_35mm, not both")
 

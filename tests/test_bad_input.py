@@ -258,7 +258,7 @@ BAD_RECORDINGS: dict[str, tuple[Damage, str]] = {
     ),
     "no telemetry": (lambda i: i.telemetry.unlink(), "no such telemetry file"),
     "telemetry of other frames": (rows_of_other_names, "covers none of the 8 frames"),
-    "telemetry without heading": (without_column, "heading_deg, camera_pitch_deg is missing"),
+    "telemetry without pitch": (without_column, "camera_pitch_deg is missing"),
     "telemetry of NaN": (lambda i: heights(i, *["nan"] * FRAMES), "none of its 8 rows"),
     "telemetry of words": (lambda i: heights(i, *["high"] * FRAMES), "none of its 8 rows"),
     "empty telemetry": (lambda i: i.telemetry.write_text(""), "is missing"),
@@ -310,7 +310,7 @@ def test_run_says_that_a_file_is_no_folder_to_write_in(
         (["--prior", "91,8.5,100"], "in degrees"),
         (["--prior", "-33.9,18.4,100"], "the prior lies outside the map"),
         (["--prior"], "--prior"),
-        (["--camera.focal_length_35mm", "0"], "impossible camera"),
+        (["--camera.focal_length_35mm", "0"], "must be above 0 mm"),
         (["--camera.focal_length_35mm", "wide"], "focal_length_35mm"),
         (["--camera.pitch_deg", ".nan"], "angles must be finite"),
         (["--every_s", "-1"], "every_s must be 0 or more"),
@@ -331,7 +331,7 @@ def test_run_refuses_bad_options(
 
 def test_an_unknown_lens_is_asked_for(inputs: Inputs, refusal: Callable[..., str]) -> None:
     arguments = [argument for argument in inputs.run() if argument not in LENS]
-    assert "give the camera's focal_length_35mm" in refusal(edge_runtime, "edge_runtime", arguments)
+    assert "the lens is unknown: give the camera's calibration" in refusal(edge_runtime, "edge_runtime", arguments)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ def test_a_wrong_camera_file_is_named(
     camera_file.write_text(text, encoding="utf-8")
     arguments = [argument for argument in inputs.run() if argument not in LENS]
     error = refusal(edge_runtime, "edge_runtime", arguments)
-    assert f"{camera_file} needs image_width, image_height and focal_px" in error
+    assert str(camera_file) in error
 
 
 @pytest.fixture

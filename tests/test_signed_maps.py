@@ -161,7 +161,7 @@ def flight_arguments(folder: Path, encoder: Path, output: Path, keys: Path) -> l
 def test_a_flight_refuses_what_the_key_does_not_confirm(
     signed, keys, encoder, tmp_path, capsys, monkeypatch, damage, words
 ):
-    monkeypatch.setattr("edge_runtime.flight.open_engine", None)  # refused before that is called
+    monkeypatch.setattr("edge_runtime.flight.inputs.open_engine", None)  # refused before that is called
     damage(signed, keys)
     capsys.readouterr()
     output = tmp_path / "refused.flight"
