@@ -11,7 +11,7 @@ from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from threadpoolctl import threadpool_limits
 
 from edge_runtime import __version__
@@ -34,7 +34,9 @@ def run_command(name: str, subcommand: Subcommand, arguments: Sequence[str] | No
     def work() -> None:
         parser = _parser(name, subcommand.__doc__)
         action = subcommand(parser)
-        action(_parse(parser, arguments))
+        options = _parse(parser, arguments)
+        _refuse_empty(parser, options)
+        action(options)
 
     return exit_status_of(name, work)
 
@@ -50,13 +52,15 @@ def run_subcommand(
     def work() -> None:
         parser = _parser(name, description)
         choices = parser.add_subcommands()
-        actions = {}
+        actions, subparsers = {}, {}
         for word, subcommand in subcommands.items():
             subparser = ArgumentParser(description=subcommand.__doc__, exit_on_error=False)
-            actions[word] = subcommand(subparser)
+            actions[word], subparsers[word] = subcommand(subparser), subparser
             choices.add_subcommand(word, subparser, help=subcommand.__doc__)
-        options = _parse(parser, arguments)
-        actions[options.subcommand](options[options.subcommand])
+        given = _parse(parser, arguments)
+        options = given[given.subcommand]
+        _refuse_empty(subparsers[given.subcommand], options)
+        actions[given.subcommand](options)
 
     return exit_status_of(name, work)
 
@@ -110,3 +114,31 @@ def _parse(parser: ArgumentParser, arguments: Sequence[str] | None) -> Any:
         return parser.parse_args(with_underscores(sys.argv[1:] if arguments is None else arguments))
     except ArgumentError as error:
         raise ConfigError(f"{error}; --help lists the options") from error
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        # A settings file that is no text, or holds numbers that no machine has.
+        raise ConfigError(f"the settings cannot be read: {error}") from error
+
+
+def _refuse_empty(parser: ArgumentParser, options: Any) -> None:
+    """Refuse keys that a settings file names and leaves empty, which the parser takes for null.
+
+    Raises:
+        ConfigError: If there is one, or a group of settings is a plain value.
+    """
+    for action in parser._actions:
+        *groups, name = action.dest.split(".")
+        values, path = options, ""
+        for group in groups:
+            values = values.get(group)
+            path = f"{path}{group}."
+            if not isinstance(values, Namespace):
+                raise ConfigError(
+                    f"{path[:-1]} must hold keys and values, is {_shown(values)}: leave it out "
+                    "for its defaults"
+                )
+        if action.default is not None and name in values and values[name] is None:
+            raise ConfigError(f"{action.dest} is empty: give it a value, or leave the key out")
+
+
+def _shown(value: Any) -> str:
+    return "empty" if value is None else repr(value)[:80]

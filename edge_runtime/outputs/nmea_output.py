@@ -15,6 +15,9 @@ from edge_runtime.outputs.output import SentMessage
 from edge_runtime.outputs.publication import PublicationRule, reason_to_withhold
 from edge_runtime.outputs.utc_clock import UtcClock
 
+_ANOTHER_CLOCK_S = 86_400.0
+"""A fix stamped this far from now, or with no number, is not of this clock."""
+
 
 @dataclass(frozen=True)
 class NmeaConfig:
@@ -61,7 +64,7 @@ class NmeaOutput:
     def publish(self, fix: Fix) -> list[SentMessage]:
         """Send a fix's sentences; nothing for a frame that is not newer than the last."""
         now_s = self._now_s()
-        if fix.time_s <= self._told_s:
+        if fix.time_s <= self._told_s or not abs(now_s - fix.time_s) < _ANOTHER_CLOCK_S:
             return []
         reason = reason_to_withhold(fix, now_s, self._rule)
         if reason in ("stale", "stamped in the future"):

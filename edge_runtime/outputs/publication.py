@@ -49,7 +49,8 @@ def reason_to_withhold(fix: Fix, now_s: float, rule: PublicationRule) -> str:
     age_s = now_s - fix.time_s
     if not -_CLOCK_MARGIN_S <= age_s <= rule.longest_age_s:
         return "stale" if age_s > 0.0 else "stamped in the future"
-    if not deviation_m(position) <= rule.largest_deviation_m:
+    deviation = deviation_m(position)
+    if not (math.isfinite(deviation) and deviation <= rule.largest_deviation_m):
         return "too uncertain"
     return ""
 

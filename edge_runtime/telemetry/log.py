@@ -12,6 +12,8 @@ import numpy.typing as npt
 from edge_runtime.contract.errors import TelemetryError
 from edge_runtime.localize.camera import CameraPose
 
+_BEYOND_ALL_REASON = 1e15
+
 
 @dataclass(frozen=True)
 class TelemetrySample:
@@ -38,7 +40,7 @@ class TelemetrySample:
 
     @property
     def is_finite(self) -> bool:
-        """Whether every value that is known is a number."""
+        """Whether every value that is known is a number, and so is its distance to any other."""
         values = (
             self.time_s,
             self.height_m,
@@ -48,7 +50,8 @@ class TelemetrySample:
             self.velocity_east_m_s,
             self.velocity_north_m_s,
         )
-        return bool(np.isfinite([value for value in values if value is not None]).all())
+        known = np.array([value for value in values if value is not None], np.float64)
+        return bool((np.abs(known) < _BEYOND_ALL_REASON).all())
 
 
 @dataclass(frozen=True)

@@ -268,8 +268,8 @@ class MavlinkTelemetry:
 
     def _take_local_velocity(self, message: Any, time_s: float) -> bool:
         east_m_s, north_m_s = float(message.vy), float(message.vx)
-        if not max(abs(east_m_s), abs(north_m_s)) <= _FASTEST_M_S:
-            return False
+        if not (abs(east_m_s) <= _FASTEST_M_S and abs(north_m_s) <= _FASTEST_M_S):
+            return False  # also where one of them is no number
         self._velocity.add(time_s, (east_m_s, north_m_s))
         return True
 
