@@ -17,6 +17,8 @@ import pytest
 pytest.importorskip("pymavlink", reason="needs the mavlink extra")
 
 from edge_runtime.cli import main
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.mavlink.connection import parse_connection
 from edge_runtime.mavlink.link import MavlinkConfig, MavlinkLink
 from edge_runtime.outputs.nmea_output import NmeaConfig, NmeaOutput
 from edge_runtime.outputs.publication import PublicationRule, reason_to_withhold
@@ -98,6 +100,12 @@ def test_a_velocity_with_one_component_that_is_no_number_is_none() -> None:
         assert telemetry.unusable == 1
     finally:
         link.close()
+
+
+@pytest.mark.parametrize("text", ["udpin:a:{}", "/dev/ttyTHS1,{}", "serial:/dev/ttyTHS1:{}"])
+def test_a_connection_with_a_number_of_thousands_of_digits_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="MAVLink connection"):
+        parse_connection(text.format("9" * 5000))
 
 
 def test_between_two_absurd_numbers_of_a_log_there_is_a_number(tmp_path: Path) -> None:

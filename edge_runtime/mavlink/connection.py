@@ -76,7 +76,7 @@ def parse_connection(text: str, baud: int = DEFAULT_BAUD) -> ConnectionAddress:
     if kind in _NETWORK_KINDS:
         host, _, port = rest.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        if not host or not _is_number(port) or not 0 <= int(port) <= 65535:
             raise ConfigError(f"MAVLink connection {text!r}: give {kind}:HOST:PORT")
         if int(port) == 0 and kind not in ("udp", "udpin", "tcpin"):
             raise ConfigError(f"MAVLink connection {text!r}: give the port to send to")
@@ -88,11 +88,17 @@ def parse_connection(text: str, baud: int = DEFAULT_BAUD) -> ConnectionAddress:
     for separator in (",", ":"):
         head, found, tail = device.rpartition(separator)
         if found and tail.isdecimal():
+            if not _is_number(tail):
+                raise ConfigError(f"MAVLink connection {text[:80]!r}...: no line has such a baud")
             device, baud = head, int(tail)
             break
     if not device or baud < 1:
         raise ConfigError(f"MAVLink connection {text!r} is none of {_FORMS}")
     return ConnectionAddress("serial", device, baud)
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
 
 
 def open_connection(address: ConnectionAddress) -> Connection:
