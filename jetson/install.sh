@@ -191,7 +191,9 @@ sys.exit(not re.search(r"GStreamer:\s*YES", cv2.getBuildInformation()))' 2>/dev/
 
 install_system_packages() {
     local name missing=()
-    for name in python3-venv python3-libnvinfer; do
+    # GStreamer's Python bindings and elements: cameras and streams are captured by them.
+    for name in python3-venv python3-libnvinfer python3-gi gir1.2-gst-plugins-base-1.0 \
+        gstreamer1.0-plugins-good gstreamer1.0-plugins-bad; do
         [[ -n "$(package_version "$name")" ]] || missing+=("$name")
     done
     system_opencv_will_do || missing+=(nvidia-opencv)

@@ -15,13 +15,38 @@ from tests.fabricated_machine import RELEASES, write_tree
 
 JETSON_FOLDER = Path(__file__).parents[2] / "jetson"
 INSTALLER = JETSON_FOLDER / "install.sh"
+GSTREAMER = {
+    name: "1.0"
+    for name in (
+        "python3-gi",
+        "gir1.2-gst-plugins-base-1.0",
+        "gstreamer1.0-plugins-good",
+        "gstreamer1.0-plugins-bad",
+    )
+}
 PACKAGES = {
     "jetpack 5.1": {"python3-libnvinfer": "8.5.2-1+cuda11.4"},
     "jetpack 6.0": {"python3-libnvinfer": "8.6.2.3-1+cuda12.2"},
-    "jetpack 6.2": {"python3-libnvinfer": "10.3.0.30-1+cuda12.5", "python3-venv": "3.10.6-1"},
-    "jetpack 7.0": {"python3-libnvinfer": "10.13.2.6-1+cuda13.0", "python3-venv": "3.12.3-0"},
-    "jetpack 7.2": {"python3-libnvinfer": "10.16.2.10-1+cuda13.2", "python3-venv": "3.12.3-0"},
-    "unknown": {"python3-libnvinfer": "10.20.0-1+cuda14.0", "python3-venv": "3.14.0-1"},
+    "jetpack 6.2": {
+        "python3-libnvinfer": "10.3.0.30-1+cuda12.5",
+        "python3-venv": "3.10.6-1",
+        **GSTREAMER,
+    },
+    "jetpack 7.0": {
+        "python3-libnvinfer": "10.13.2.6-1+cuda13.0",
+        "python3-venv": "3.12.3-0",
+        **GSTREAMER,
+    },
+    "jetpack 7.2": {
+        "python3-libnvinfer": "10.16.2.10-1+cuda13.2",
+        "python3-venv": "3.12.3-0",
+        **GSTREAMER,
+    },
+    "unknown": {
+        "python3-libnvinfer": "10.20.0-1+cuda14.0",
+        "python3-venv": "3.14.0-1",
+        **GSTREAMER,
+    },
 }
 SYSTEM_PYTHON = {"jetpack 5.1": "3.8", "jetpack 6.0": "3.10", "jetpack 6.2": "3.10"}
 _NEWER_PYTHON = "3.12"

@@ -155,8 +155,7 @@ def test_the_unit_may_use_the_gpu_devices_that_are_here(
     root, _ = installed
     units = root / "etc/systemd/system"
     assert (
-        "ExecStart=/opt/edge/venv/bin/edge_runtime\n"
-        in (units / "dmnil-edge.service").read_text()
+        "ExecStart=/opt/edge/venv/bin/edge_runtime\n" in (units / "dmnil-edge.service").read_text()
     )
     devices = (units / "dmnil-edge.service.d/10-devices.conf").read_text().splitlines()
     assert devices[1:] == [

@@ -88,7 +88,8 @@ def test_what_is_missing_of_the_system_is_installed_first(tmp_path: Path, wheel:
     assert planned(root, wheel)[:2] == [
         "apt-get update",
         "env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "
-        "python3-venv python3-libnvinfer nvidia-opencv",
+        "python3-venv python3-libnvinfer python3-gi gir1.2-gst-plugins-base-1.0 "
+        "gstreamer1.0-plugins-good gstreamer1.0-plugins-bad nvidia-opencv",
     ]
 
 
