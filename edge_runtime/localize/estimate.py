@@ -7,7 +7,7 @@ from edge_runtime.contract.geodesy import LocalFrame
 from edge_runtime.localize.camera import FloatArray
 from edge_runtime.localize.filter import PoseFilter
 from edge_runtime.localize.integrity import PosteriorSummary
-from edge_runtime.localize.uncertainty import POSTERIOR_WIDTH, stated_radius95
+from edge_runtime.localize.uncertainty import posterior_width, stated_radius95
 from edge_runtime.score import FALSE_FIX_M, FALSE_FIX_RADII
 
 
@@ -26,8 +26,8 @@ def estimate_position(
         return None, PosteriorSummary(float("inf"), elsewhere, False, east_north_m=likeliest)
     grid = pose_filter.grid
     mean = grid.mean()
-    covariance = POSTERIOR_WIDTH**2 * grid.covariance(mean) + offset_covariance
     held = grid.radius_holding(mean, min(0.95, 0.99 * grid.total))
+    covariance = posterior_width(held) ** 2 * grid.covariance(mean) + offset_covariance
     radius95_m = stated_radius95(held, offset_covariance)
     latitude, longitude = frame.to_geodetic(mean)
     position = Position(

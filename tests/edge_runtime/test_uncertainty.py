@@ -10,6 +10,7 @@ from edge_runtime.localize.camera import CameraAttitude, centre_ground_point
 from edge_runtime.localize.uncertainty import (
     POSTERIOR_WIDTH,
     TelemetryErrorConfig,
+    posterior_width,
     radius95_of,
     stated_radius95,
     view_offset_covariance,
@@ -62,6 +63,13 @@ def test_the_stated_radius_joins_the_filters_error_and_what_it_cannot_see() -> N
     assert stated_radius95(0.0, unseen) == pytest.approx(24.48)
     assert stated_radius95(40.0, np.zeros((2, 2))) == pytest.approx(40.0 * POSTERIOR_WIDTH)
     assert stated_radius95(40.0, unseen) == pytest.approx(np.hypot(24.48, 40.0 * POSTERIOR_WIDTH))
+
+
+def test_dead_reckoning_states_all_of_its_spread() -> None:
+    assert stated_radius95(150.0, np.zeros((2, 2))) == 150.0
+    widths = [posterior_width(held_m) for held_m in (10.0, 40.0, 70.0, 100.0, 400.0)]
+    middle = (POSTERIOR_WIDTH + 1.0) / 2
+    assert widths == pytest.approx([POSTERIOR_WIDTH, POSTERIOR_WIDTH, middle, 1.0, 1.0])
 
 
 def test_straight_down_only_tilt_counts_alike_in_all_directions() -> None:
