@@ -429,31 +429,36 @@ class PoseFilter:
     def _mix(self, moves: Mapping[Hypothesis, Mapping[Hypothesis, float]]) -> None:
         """Move shares of hypotheses' mass to others, each place staying where it is."""
         weights = self.weights()
-        sources = {h: (g.mass.copy(), g) for h, g in self._grids.items()}
-        flat = dict(self._flat)
+        arriving: list[tuple[Hypothesis, PositionGrid | float]] = []
         for source, targets in moves.items():
             worthwhile = {
                 target: share
                 for target, share in targets.items()
                 if share * weights[source] > _NEGLECTED_HYPOTHESIS
             }
-            if not worthwhile:
-                continue
             left = 1.0 - sum(worthwhile.values())
-            if source in flat:
-                self._flat[source] -= flat[source] * (1.0 - left)
+            if source in self._flat:
+                mass = self._flat[source]
+                self._flat[source] = mass * left
+                arriving += [(target, mass * share) for target, share in worthwhile.items()]
+                continue
+            grid = self._grids[source]
+            arriving += [
+                (
+                    target,
+                    PositionGrid(
+                        grid.mass * np.float32(share), grid.west_m, grid.north_m, grid.cell_m
+                    ),
+                )
+                for target, share in worthwhile.items()
+            ]
+            grid.mass *= np.float32(left)
+        # All leave before any arrives: who arrives may need a grid of another extent.
+        for target, moved in arriving:
+            if isinstance(moved, PositionGrid):
+                self._add(target, moved)
             else:
-                mass, grid = sources[source]
-                grid.mass -= mass * np.float32(1.0 - left)
-            for target, share in worthwhile.items():
-                if source in flat:
-                    self._add_flat(target, flat[source] * share)
-                else:
-                    mass, grid = sources[source]
-                    moved = PositionGrid(
-                        mass * np.float32(share), grid.west_m, grid.north_m, grid.cell_m
-                    )
-                    self._add(target, moved)
+                self._add_flat(target, moved)
 
     def _add_flat(self, target: Hypothesis, mass: float) -> None:
         grid = self._grids.get(target)
