@@ -145,7 +145,7 @@ def concerns(result: Qualification, score: TrialScore) -> list[str]:
         found.append(
             f"the stated radius holds {_share(score.containment)} instead of 0.95: too small here"
         )
-    elif score.containment > MOST_CONTAINMENT:
+    elif score.containment_range is not None and score.containment_range[0] > MOST_CONTAINMENT:
         found.append(f"the stated radius holds {_share(score.containment)}: wider than it must be")
     if (
         score.distinctive_availability is not None
