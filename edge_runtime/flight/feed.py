@@ -8,12 +8,19 @@ from dataclasses import asdict, dataclass
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.flight.config import FlightConfig
-from edge_runtime.flight.moments import Moment, live_moments, recorded_moments, sampler_of
+from edge_runtime.flight.moments import (
+    Moment,
+    live_moments,
+    recorded_moments,
+    sampler_of_log,
+    sampler_of_telemetry,
+)
 from edge_runtime.flight_camera import open_flight_camera, open_live_camera
 from edge_runtime.flight_lens import FlightLens
 from edge_runtime.mavlink.link import MavlinkLink
 from edge_runtime.sources.frame import LiveSource
 from edge_runtime.sources.open import open_live_source, open_source
+from edge_runtime.sources.playback import PlaybackSource
 from edge_runtime.telemetry.live import LiveTelemetry
 from edge_runtime.telemetry.mavlink_telemetry import MavlinkTelemetry
 
@@ -69,26 +76,27 @@ def open_feed(
         return FlightFeed(recorded_moments(recording, camera), camera.lens, len(recording))
     if config.source.uri is None:
         raise ConfigError("give frames or source.uri: there is nothing to fly")
-    telemetry: MavlinkTelemetry | None = None
+    interval_s = 1.0 / config.rate_hz if config.rate_hz else 0.0
     if config.telemetry is not None:
-        logged = open_flight_camera(config.telemetry, config.camera, config.telemetry_offset_s)
-        lens, sample_of = logged.lens, sampler_of(logged, None)
-    elif link is not None:
-        live_camera = open_live_camera(config.camera)
-        telemetry = MavlinkTelemetry(link, config.autopilot, live_camera.mounting)
-        closing.callback(telemetry.close)
-        lens, sample_of = live_camera.lens, sampler_of(None, telemetry)
-    else:
+        camera = open_flight_camera(config.telemetry, config.camera, config.telemetry_offset_s)
+        source = _live_source(config.source.uri, config, closing)
+        start_s = source.clock_start_s if isinstance(source, PlaybackSource) else 0.0
+        moments = live_moments(source, sampler_of_log(camera, start_s), interval_s, is_flown)
+        return FlightFeed(moments, camera.lens, source=source)
+    if link is None:
         raise ConfigError(
             "a live flight needs its autopilot's telemetry: give mavlink.connection, as "
             "udpin:0.0.0.0:14550 or /dev/ttyTHS1,921600"
         )
-    interval_s = 1.0 / config.rate_hz if config.rate_hz else 0.0
-    source = open_live_source(config.source.uri, config.source)
+    live_camera = open_live_camera(config.camera)
+    telemetry = MavlinkTelemetry(link, config.autopilot, live_camera.mounting)
+    closing.callback(telemetry.close)
+    source = _live_source(config.source.uri, config, closing)
+    moments = live_moments(source, sampler_of_telemetry(telemetry), interval_s, is_flown)
+    return FlightFeed(moments, live_camera.lens, source=source, telemetry=telemetry)
+
+
+def _live_source(uri: str, config: FlightConfig, closing: ExitStack) -> LiveSource:
+    source = open_live_source(uri, config.source)
     closing.callback(source.close)
-    return FlightFeed(
-        live_moments(source, sample_of, interval_s, is_flown),
-        lens,
-        source=source,
-        telemetry=telemetry,
-    )
+    return source

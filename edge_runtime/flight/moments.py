@@ -12,7 +12,7 @@ from edge_runtime.telemetry.live import LiveTelemetry
 from edge_runtime.telemetry.log import TelemetrySample
 
 _WAIT_S = 0.1
-_EARLY_SHARE = 0.3
+_EARLY_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class Moment:
     time_s: float
 
 
+Sampler = Callable[[Frame], TelemetrySample | None]
+"""Finds a live frame's telemetry."""
+
+
 def recorded_moments(source: FrameSource, camera: FlightCamera) -> Iterator[Moment]:
     """Every frame of a recording, as fast as it is taken."""
     for frame in source:
@@ -37,7 +41,7 @@ def recorded_moments(source: FrameSource, camera: FlightCamera) -> Iterator[Mome
 
 def live_moments(
     source: LiveSource,
-    sample_of: Callable[[Frame], TelemetrySample | None],
+    sample_of: Sampler,
     shortest_interval_s: float,
     is_flown: Callable[[], bool],
     now_s: Callable[[], float] = time.monotonic,
@@ -59,7 +63,7 @@ def live_moments(
         exposed_s = now_s() if frame.time_s is None else frame.time_s
         is_due = exposed_s >= due_s - _EARLY_SHARE * shortest_interval_s
         if is_due:
-            due_s = max(due_s, exposed_s - shortest_interval_s) + shortest_interval_s
+            due_s = max(due_s, exposed_s) + shortest_interval_s
         if not is_due or not is_flown():
             yield Moment(None, None, now_s())
             continue
@@ -69,14 +73,20 @@ def live_moments(
         yield Moment(frame, sample, exposed_s)
 
 
-def sampler_of(
-    camera: FlightCamera | None, telemetry: LiveTelemetry | None
-) -> Callable[[Frame], TelemetrySample | None]:
-    """How a live frame finds its telemetry: the autopilot's by time, a log's by name or number."""
+def sampler_of_telemetry(telemetry: LiveTelemetry) -> Sampler:
+    """The autopilot's telemetry at the exposure."""
+    return lambda frame: None if frame.time_s is None else telemetry.at(frame.time_s)
+
+
+def sampler_of_log(camera: FlightCamera, clock_start_s: float) -> Sampler:
+    """A log's row by the frame's name or number, else by the time in the recording.
+
+    Args:
+        clock_start_s: The recording's zero on `time.monotonic()`.
+    """
 
     def sample_of(frame: Frame) -> TelemetrySample | None:
-        if telemetry is not None and frame.time_s is not None:
-            return telemetry.at(frame.time_s)
-        return None if camera is None else camera.sample_of(frame)
+        recorded_s = None if frame.time_s is None else frame.time_s - clock_start_s
+        return camera.sample_of(replace(frame, time_s=recorded_s))
 
     return sample_of
