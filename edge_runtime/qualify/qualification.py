@@ -32,7 +32,7 @@ from edge_runtime.qualify.simulated_ground import (
     photographed,
     seen_ground,
 )
-from edge_runtime.qualify.simulated_path import simulated_path
+from edge_runtime.qualify.simulated_path import even_start, simulated_path
 from edge_runtime.qualify.telemetry_errors import TelemetryErrors
 from edge_runtime.telemetry.log import TelemetrySample
 
@@ -214,6 +214,7 @@ class _Flight:
             height_m,
             config.pitch_deg,
             self._rng,
+            even_start(number, config.seed),
         )
 
     def flown(self, engine: Any, grounds: _Grounds) -> FlightRecord:

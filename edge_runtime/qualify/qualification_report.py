@@ -110,7 +110,8 @@ def report_text(result: Qualification, score: TrialScore, cells: AreaCells) -> s
     if cells.weak_share is not None:
         lines.append(
             f"weak      {100 * cells.weak_share:.0f} % of the map's cells that enough frames saw "
-            "are tracked in less than half of them"
+            f"are tracked in less than half of them; {100 * (1.0 - cells.is_known.mean()):.0f} % "
+            "of the map was not seen enough to tell: fly more for that"
         )
     lines += ["", *(f"! {text}" for text in concerns(result, score)), *_caveats(result)]
     lines.append(f"{result.config.output / WEAK_AREAS_FILE}, {result.config.output / REPORT_FILE}")

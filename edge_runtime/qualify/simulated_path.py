@@ -22,16 +22,19 @@ def simulated_path(
     height_m: float,
     pitch_deg: float,
     rng: np.random.Generator,
+    start_share: npt.NDArray[np.float64] | None = None,
 ) -> tuple[npt.NDArray[np.float64], list[CameraPose]]:
     """Positions (N, 2), east and north, and true poses of a flight's frames.
 
     Args:
         bounds: Where its waypoints lie.
         interval_s: Time between frames.
+        start_share: Where in the bounds it starts, (2,) 0-1 from west and south; else anywhere.
     """
     west_south = np.array([bounds.west_m, bounds.south_m])
     size = np.array([bounds.east_m, bounds.north_m]) - west_south
-    position = west_south + rng.uniform(0.0, 1.0, 2) * size
+    share = rng.uniform(0.0, 1.0, 2) if start_share is None else start_share
+    position = west_south + share * size
     target = _next_target(position, west_south, size, rng)
     course = float(np.degrees(np.arctan2(*(target - position))))
     steps_a_frame = max(1, round(interval_s / _STEP_S))
@@ -57,6 +60,17 @@ def simulated_path(
             ahead = np.array([np.sin(np.radians(course)), np.cos(np.radians(course))])
             position = position + speed_m_s * step_s * ahead
     return positions, poses
+
+
+def even_start(number: int, seed: int) -> npt.NDArray[np.float64]:
+    """The start of a flight, (2,) 0-1: however many are flown, they start all over the map.
+
+    A sequence that fills the square evenly, after the plastic number (Roberts 2018).
+    """
+    plastic = 1.3247179572447460
+    steps = np.array([1.0 / plastic, 1.0 / plastic**2])
+    shift = np.random.default_rng([seed, 67]).uniform(0.0, 1.0, 2)
+    return np.asarray((shift + number * steps) % 1.0, np.float64)
 
 
 def _next_target(

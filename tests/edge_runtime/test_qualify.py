@@ -29,7 +29,7 @@ from edge_runtime.qualify.simulated_ground import (
     photographed,
     seen_ground,
 )
-from edge_runtime.qualify.simulated_path import simulated_path
+from edge_runtime.qualify.simulated_path import even_start, simulated_path
 from edge_runtime.qualify.telemetry_errors import TelemetryErrors
 from edge_runtime.qualify.trial_score import score_trial
 from edge_runtime.qualify.weak_areas import CELL_M, area_cells
@@ -81,6 +81,15 @@ def test_a_path_keeps_its_speed_and_turns_as_drones_do() -> None:
     ahead = np.degrees(np.arctan2(*np.diff(positions, axis=0).T)) % 360.0
     off = [(p.heading_deg - a + 180) % 360 - 180 for p, a in zip(poses[:-1], ahead, strict=True)]
     assert np.median(np.abs(off)) < 5.0
+
+
+def test_flights_start_all_over_the_map_however_many_they_are() -> None:
+    for count in (8, 50):
+        starts = np.array([even_start(number, seed=5) for number in range(count)])
+        quarters = {(east > 0.5, north > 0.5) for east, north in starts}
+        assert len(quarters) == 4
+        apart = np.linalg.norm(starts[:, None] - starts, axis=-1) + 9.0 * np.eye(count)
+        assert apart.min() > 0.4 / np.sqrt(count)
 
 
 def test_a_frame_shows_the_ground_that_rectification_finds_again() -> None:
