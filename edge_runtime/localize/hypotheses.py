@@ -24,7 +24,7 @@ class HypothesisConfig:
 
     headings: int = 18
     """Headings around the compass; their distance must be one that the encoder bridges."""
-    wrong_heading_probability: float = 0.04
+    wrong_heading_probability: float = 0.1
     """Chance that telemetry's heading is off by anything at all, beyond its stated error."""
     heights: int = 3
     """Heights around telemetry's: an odd number; 1 believes telemetry."""

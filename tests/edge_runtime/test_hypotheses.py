@@ -21,8 +21,8 @@ def test_headings_go_round_the_compass_from_what_telemetry_says() -> None:
 def test_a_given_heading_is_nearly_believed_and_none_left_out() -> None:
     prior = HeadingAxis(CONFIG, 5.0).prior(is_given=True)
     # 95.4 % of a normal distribution lie within 10 degrees of 5, and all of it near the first.
-    assert prior[0] == pytest.approx(0.96 * 0.9545 + 0.04 / 18, abs=1e-3)
-    assert prior[9] == pytest.approx(0.04 / 18, rel=1e-3)
+    assert prior[0] == pytest.approx(0.9 * 0.9545 + 0.1 / 18, abs=1e-3)
+    assert prior[9] == pytest.approx(0.1 / 18, rel=1e-3)
     assert prior[1] == pytest.approx(prior[-1])
 
 
