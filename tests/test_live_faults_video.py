@@ -1,0 +1,299 @@
+"""Live flights whose camera, disk or map is not what it should be, as in `test_live_faults`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_runtime.cli import main
+from edge_runtime.contract.fix import IntegrityState
+from edge_runtime.flight_log.reader import LoggedFrame, open_flight_log
+from edge_runtime.outputs.fix_log import read_fixes
+from edge_runtime.sample_flight import SAMPLE_ENCODER, SAMPLE_FLIGHT, SAMPLE_MAP
+from tests.live_flight import LiveFlight, scored_fixes
+from tests.simulated_aircraft import (
+    FlightPlan,
+    Shot,
+    SimulatedAircraft,
+    SimulatedAutopilot,
+    free_port,
+)
+from tests.test_live_faults import (
+    CLIMB_S,
+    OPTIONS,
+    SPEED_UP,
+    false_fixes,
+    scored,
+    states_between,
+    wait_for_state,
+)
+
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("gi") is None,
+        reason="the simulated camera needs GStreamer's Python bindings (PyGObject)",
+    ),
+    pytest.mark.skipif(
+        importlib.util.find_spec("pymavlink") is None, reason="the autopilot needs pymavlink"
+    ),
+]
+TRUTH = SAMPLE_FLIGHT / "truth.csv"
+
+
+@contextmanager
+def flying(folder: Path, options: list[str]) -> Iterator[LiveFlight]:
+    flight = LiveFlight(folder, options)
+    try:
+        yield flight
+    finally:
+        if flight.process is not None and flight.process.poll() is None:
+            flight.kill()
+
+
+@contextmanager
+def aircraft_of(flight: LiveFlight) -> Iterator[SimulatedAircraft]:
+    aircraft = SimulatedAircraft(
+        SAMPLE_FLIGHT, flight.rtp_port, flight.mavlink_port, SPEED_UP, CLIMB_S
+    )
+    try:
+        yield aircraft
+    finally:
+        aircraft.land()
+
+
+# An RTSP server that is killed and comes back
+
+
+@contextmanager
+def rtsp_camera(port: int, started_s: float) -> Iterator[subprocess.Popen[str]]:
+    arguments = [port, SAMPLE_FLIGHT, SPEED_UP, CLIMB_S, started_s]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.rtsp_camera", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    try:
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            pytest.skip("needs GStreamer's RTSP server (gir1.2-gst-rtsp-server-1.0)")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def test_an_rtsp_server_killed_and_back_costs_no_false_fix(tmp_path: Path) -> None:
+    port = free_port(socket.SOCK_STREAM)
+    uri = f"rtsp://127.0.0.1:{port}/live"
+    options = [*OPTIONS, f"--source={uri}", "--source.stall_s=1.0", "--source.longest_wait_s=0.5"]
+    stop = threading.Event()
+    with flying(tmp_path, options) as flight:
+        started_s = time.monotonic() + 4.0
+        with rtsp_camera(port, started_s) as server:
+            flight.start()
+            plan = FlightPlan(SAMPLE_FLIGHT, SPEED_UP, CLIMB_S)
+            autopilot = SimulatedAutopilot(plan, flight.mavlink_port)
+            player = threading.Thread(target=autopilot.play, args=(started_s, stop), daemon=True)
+            player.start()
+            wait_for_state(flight, IntegrityState.TRACKING, limit_s=20.0)
+            server.send_signal(signal.SIGKILL)
+            server.wait()
+            killed_s = time.monotonic()
+            time.sleep(3.0)
+            assert flight.health()["healthy"] is False
+        with rtsp_camera(port, started_s):
+            back_s = time.monotonic()
+            time.sleep(1.0)
+            wait_for_state(flight, IntegrityState.TRACKING, limit_s=20.0)
+            metrics = flight.metrics() or {}
+            assert flight.stop() == 0
+        stop.set()
+        player.join(5.0)
+        shots = [
+            Shot(started_s + due_s, name, True)
+            for due_s, name in zip(plan.times_s, plan.frames, strict=True)
+        ]
+        fixes = scored_fixes(flight.output, shots, TRUTH)
+    assert false_fixes(fixes) == []
+    # A position may coast for a moment; a second on it no longer is one of a view.
+    assert IntegrityState.TRACKING not in states_between(fixes, killed_s + 1.2, back_s)
+    assert any(one.fix.time_s > back_s and one.error_m is not None for one in fixes)
+    assert metrics["dmnil_source_reconnects_total"] >= 1.0
+
+
+# A disk that fills up
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = shutil.which("mount") is not None and (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)],
+            capture_output=True,
+            check=False,
+        ).returncode
+        == 0
+    )
+    if not mounted:
+        pytest.skip("needs leave to mount a small tmpfs")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as stream, suppress(OSError):
+        while True:
+            os.write(stream.fileno(), bytes(4096))
+    return ballast
+
+
+def test_a_full_disk_costs_the_log_and_not_the_flight(tmp_path: Path, small_disk: Path) -> None:
+    output = small_disk / "a.flight"
+    options = [*OPTIONS, f"--output={output}", "--log.min_free_mb=0", "--outputs.mavlink.feed=px4"]
+    with flying(tmp_path, options) as flight, aircraft_of(flight) as aircraft:
+        flight.start()
+        aircraft.take_off()
+        wait_for_state(flight, IntegrityState.TRACKING)
+        time.sleep(1.0)
+        filled_s = time.monotonic()
+        ballast = fill(small_disk)
+        time.sleep(5.0)
+        heard = [
+            message
+            for received_s, message in aircraft.autopilot.messages
+            if received_s > filled_s + 1.0 and message.get_type() == "GLOBAL_POSITION_SENSOR"
+        ]
+        metrics = flight.metrics() or {}
+        status = flight.stop()
+        told = messages_of(flight)
+        assert len(heard) > 8
+        assert metrics['dmnil_state{state="TRACKING"}'] == 1.0
+        assert sum("fixes are not written" in line for line in told) == 1
+        assert sum("the flight log pauses" in line for line in told) == 1
+        assert status == 2
+        assert any(f"edge_runtime recover {output}" in line for line in told)
+        ballast.unlink()
+        # What was written is there and can be read, as of a flight that was cut off.
+        kept = read_fixes(output)
+        assert kept[-1].time_s < filled_s + 3.0
+        assert any(fix.state is IntegrityState.TRACKING for fix in kept)
+        frames = [one for one in open_flight_log(output).entries() if isinstance(one, LoggedFrame)]
+        assert len(frames) > 5
+        assert main(["recover", str(output)]) == 0
+        assert (output / "manifest.json").is_file()
+        fixes = scored_fixes(output, aircraft.camera.shots, TRUTH)
+    assert false_fixes(fixes) == []
+
+
+def messages_of(flight: LiveFlight) -> list[str]:
+    lines = []
+    for line in flight.errors.splitlines():
+        try:
+            lines.append(json.loads(line)["message"])
+        except ValueError:  # the command's own last line
+            lines.append(line)
+    return lines
+
+
+# A map of another place, and pictures of another place
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small map of another generated place, said to lie where the sample's lies."""
+    pytest.importorskip("rasterio", reason="building a map needs the maps extra")
+    from dmnil_maps.build import build_map
+    from dmnil_maps.build_config import BuildConfig
+    from dmnil_maps.sample_world.appearance import SATELLITE
+    from dmnil_maps.sample_world.satellite import render_satellite, write_geotiff
+    from dmnil_maps.sample_world.world import generate_world
+
+    folder = tmp_path_factory.mktemp("elsewhere")
+    picture = render_satellite(generate_world(7, 600.0), SATELLITE, 0.8)
+    write_geotiff(folder / "satellite.tif", picture, 47.2, 9.6, 0.8)
+    config = BuildConfig(
+        folder / "satellite.tif", SAMPLE_ENCODER, folder / "elsewhere.map", threads=1
+    )
+    return build_map(config)
+
+
+def test_over_a_map_of_another_place_no_position_is_ever_published(
+    tmp_path: Path, elsewhere: Path
+) -> None:
+    options = [elsewhere_for(option, elsewhere) for option in OPTIONS]
+    with flying(tmp_path, options) as flight, aircraft_of(flight) as aircraft:
+        flight.start()
+        aircraft.take_off()
+        aircraft.wait(14.0)
+        assert flight.stop() == 0
+        fixes = scored(flight, aircraft)
+    assert sum(one.shot is not None for one in fixes) > 15
+    assert [one.fix for one in fixes if one.fix.position is not None] == []
+
+
+def elsewhere_for(option: str, elsewhere: Path) -> str:
+    return f"--map={elsewhere}" if option == f"--map={SAMPLE_MAP}" else option
+
+
+def mirrored(picture: bytes) -> bytes:
+    """A place that looks like the town and is nowhere in it."""
+    pixels = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    # No larger than the flight's own, or their packets flood the loopback.
+    return bytes(cv2.imencode(".jpg", pixels[:, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 55])[1])
+
+
+def test_pictures_of_a_place_off_the_map_end_the_position_without_a_false_fix(
+    tmp_path: Path,
+) -> None:
+    with flying(tmp_path, list(OPTIONS)) as flight, aircraft_of(flight) as aircraft:
+        flight.start()
+        pictures = aircraft.plan.pictures
+        foreign = [mirrored(picture) for picture in pictures]
+        aircraft.take_off()
+        wait_for_state(flight, IntegrityState.TRACKING)
+        time.sleep(1.0)
+        left_s = time.monotonic()
+        pictures[:] = foreign
+        time.sleep(14.0)
+        assert flight.stop() == 0
+        shots = [replace(shot, as_usual=shot.exposed_s < left_s) for shot in aircraft.camera.shots]
+        fixes = scored_fixes(flight.output, shots, TRUTH)
+    assert false_fixes(fixes) == []
+    after = [one for one in fixes if one.fix.time_s > left_s + 1.5]
+    assert len(after) > 10  # a search of the whole map is slow: frames are left out meanwhile
+    assert IntegrityState.TRACKING not in {one.fix.state for one in after}
+    assert [one for one in after if one.fix.time_s > left_s + 12.0 and one.fix.position] == []
+
+
+def test_a_whole_flight_of_mirrored_pictures_publishes_nothing(tmp_path: Path) -> None:
+    with flying(tmp_path, list(OPTIONS)) as flight, aircraft_of(flight) as aircraft:
+        aircraft.plan.pictures[:] = [mirrored(picture) for picture in aircraft.plan.pictures]
+        flight.start()
+        aircraft.take_off()
+        aircraft.wait(14.0)
+        assert flight.stop() == 0
+        fixes = scored(flight, aircraft)
+    assert sum(one.shot is not None for one in fixes) > 10
+    assert [one.fix for one in fixes if one.fix.position is not None] == []
