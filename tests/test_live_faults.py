@@ -38,6 +38,7 @@ OPTIONS = [
     "--camera.pitch_deg=-45",
     "--source.stuck_s=0.4",
     "--log_format=json",
+    "--localiser.integrity.largest_speed_m_s=150",
 ]
 
 
