@@ -25,8 +25,9 @@ from edge_runtime.outputs.publication import PublicationRule, reason_to_withhold
 from edge_runtime.telemetry.csv_log import read_csv_log
 from edge_runtime.telemetry.mavlink_telemetry import MavlinkTelemetry, MavlinkTelemetryConfig
 from tests.benchmarks.fuzz_inputs import try_inputs
-from tests.hostile_inputs import mutated, mutated_json
-from tests.input_readers import FIX, READERS
+from tests.hostile.flights import FIX
+from tests.hostile.kinds import READERS
+from tests.hostile.mutation import mutated, mutated_json
 
 COUNTS = {"edge_yaml": 40, "camera_info": 150, "saved_state": 150, "flight_log": 150}
 
@@ -54,7 +55,7 @@ def test_a_reader_that_fails_hangs_or_lies_is_a_defect(
     def fails(path: Path) -> None:
         raise KeyError("drone_latitude_deg")
 
-    monkeypatch.setattr("tests.input_readers.read_truth", fails)
+    monkeypatch.setattr("tests.hostile.recordings.read_truth", fails)
     assert sum(try_inputs("truth", 5, 1, tmp_path).defects.values()) == 5
 
     def hangs(path: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_reader_that_fails_hangs_or_lies_is_a_defect(
             pass
 
     monkeypatch.setattr("tests.benchmarks.fuzz_inputs.LONGEST_S", 0.05)
-    monkeypatch.setattr("tests.input_readers.read_truth", hangs)
+    monkeypatch.setattr("tests.hostile.recordings.read_truth", hangs)
     assert [name.split()[0] for name in try_inputs("truth", 1, 1, tmp_path).defects] == [
         "TookTooLong"
     ]

@@ -24,7 +24,8 @@ from random import Random
 from types import FrameType
 
 from edge_runtime.contract.errors import DmnilError
-from tests.input_readers import READERS, InputReader, opened
+from tests.hostile.kinds import READERS, opened
+from tests.hostile.reader import InputReader
 
 LONGEST_S = 2.0
 """Processor time of one reading."""
