@@ -24,6 +24,7 @@ COEFFICIENTS = {
 """Distortion models of ROS and how many coefficients each has."""
 
 _SQUARE = 5e-4
+_LARGEST_NUMBER = 1e7
 _BORDER_POINTS = 64
 _RADII = 200
 _ZOOMS = 3.0 * 0.98 ** np.arange(90)
@@ -52,6 +53,8 @@ class LensModel:
         )
         if min(self.width, self.height) < 1 or not np.isfinite(numbers).all():
             raise ConfigError("image size must be positive and every number finite")
+        if max(map(abs, numbers)) > _LARGEST_NUMBER:
+            raise ConfigError(f"no lens has a number beyond {_LARGEST_NUMBER:.0e}")
         if min(self.focal_x_px, self.focal_y_px) <= 0.0:
             raise ConfigError("focal lengths must be above 0")
         if not (0.0 <= self.centre_x_px < self.width and 0.0 <= self.centre_y_px < self.height):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 pytest.importorskip("pymavlink", reason="needs the mavlink extra")
 
 from edge_runtime.cli import main
-from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.errors import ConfigError, StateError
 from edge_runtime.mavlink.connection import parse_connection
 from edge_runtime.mavlink.link import MavlinkConfig, MavlinkLink
 from edge_runtime.outputs.nmea_output import NmeaConfig, NmeaOutput
@@ -26,8 +27,9 @@ from edge_runtime.telemetry.csv_log import read_csv_log
 from edge_runtime.telemetry.mavlink_telemetry import MavlinkTelemetry, MavlinkTelemetryConfig
 from tests.benchmarks.fuzz_inputs import try_inputs
 from tests.hostile.flights import FIX
-from tests.hostile.kinds import READERS
+from tests.hostile.kinds import READERS, opened
 from tests.hostile.mutation import mutated, mutated_json
+from tests.hostile.settings import LENSES
 
 COUNTS = {"edge_yaml": 40, "camera_info": 150, "saved_state": 150, "flight_log": 150}
 
@@ -118,6 +120,26 @@ def test_between_two_absurd_numbers_of_a_log_there_is_a_number(tmp_path: Path) -
     between = log.at(1.5, longest_gap_s=9.0)
     assert between is not None
     assert between.is_finite
+
+
+def test_a_saved_state_with_rows_of_several_lengths_is_refused(tmp_path: Path) -> None:
+    with opened("saved_state", tmp_path) as reader:
+        path = tmp_path / "localiser.state"
+        values = json.loads(path.read_text())
+        assert reader.read(json.dumps(values).encode())
+        values["view_sums"].append([1.0])
+        with pytest.raises(StateError, match="do not fit"):
+            reader.read(json.dumps(values).encode())
+
+
+@pytest.mark.parametrize("name", ["camera_matrix", "distortion_coefficients"])
+def test_a_lens_of_absurd_numbers_is_refused(name: str, tmp_path: Path) -> None:
+    with opened("camera_info", tmp_path) as reader:
+        values = json.loads(json.dumps(LENSES[0]))
+        assert reader.read(json.dumps(values).encode())
+        values[name]["data"][0] = 10**200
+        with pytest.raises(ConfigError, match="no lens has"):
+            reader.read(json.dumps(values).encode())
 
 
 @pytest.mark.parametrize("field", ["variance_east_m2", "covariance_east_north_m2", "radius95_m"])

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import cv2
 import numpy as np
@@ -138,6 +139,70 @@ def test_an_rtsp_server_killed_and_back_costs_no_false_fix(tmp_path: Path) -> No
     assert IntegrityState.TRACKING not in states_between(fixes, killed_s + 1.2, back_s)
     assert any(one.fix.time_s > back_s and one.error_m is not None for one in fixes)
     assert metrics["dmnil_source_reconnects_total"] >= 1.0
+
+
+# Lines on which anybody may speak
+
+
+def garbage(port: int, seeds: list[bytes], stop: threading.Event) -> int:
+    """Send random bytes and altered packets to a port until told to stop; how many."""
+    rng, sent = Random(1), 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+        while not stop.is_set():
+            data = bytearray(rng.choice(seeds) if rng.random() < 0.7 else rng.randbytes(60))
+            data[rng.randrange(len(data))] ^= 1 + rng.randrange(255)
+            with suppress(OSError):
+                line.sendto(bytes(data[: rng.randrange(1, len(data) + 1)]), ("127.0.0.1", port))
+            sent += 1
+            time.sleep(0.001)
+    return sent
+
+
+def test_garbage_on_the_lines_of_autopilot_and_camera_costs_no_fix(tmp_path: Path) -> None:
+    from pymavlink.dialects.v20 import common
+
+    codec = common.MAVLink(None, srcSystem=1, srcComponent=1)
+    frames = [
+        bytes(message.pack(codec))
+        for message in (
+            common.MAVLink_heartbeat_message(2, 12, 0, 0, 4, 3),
+            common.MAVLink_attitude_message(1000, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0),
+            common.MAVLink_global_position_int_message(1000, 0, 0, 0, 10**6, 0, 0, 0, 0),
+            common.MAVLink_timesync_message(5, 7),
+        )
+    ]
+    # Version 2, JPEG (payload type 26), a sequence number, a time, a source; then JPEG's own head.
+    packet = bytes((0x80, 26, 0, 1, 0, 0, 0, 9, 0, 0, 0, 7)) + bytes(8) + bytes(range(200))
+    stop = threading.Event()
+    with flying(tmp_path, list(OPTIONS)) as flight, aircraft_of(flight) as aircraft:
+        flight.start()
+        aircraft.take_off()
+        wait_for_state(flight, IntegrityState.TRACKING)
+        lines = [(flight.mavlink_port, frames), (flight.rtp_port, [packet])]
+        began_s = time.monotonic()
+        speakers = [
+            threading.Thread(target=garbage, args=(port, seeds, stop), daemon=True)
+            for port, seeds in lines
+        ]
+        for speaker in speakers:
+            speaker.start()
+        time.sleep(6.0)
+        metrics = flight.metrics() or {}
+        stop.set()
+        for speaker in speakers:
+            speaker.join(5.0)
+        ended_s = time.monotonic()
+        time.sleep(1.0)
+        wait_for_state(flight, IntegrityState.TRACKING)
+        assert flight.stop() == 0
+        fixes = scored(flight, aircraft)
+        frames_logged = [
+            one for one in open_flight_log(flight.output).entries() if isinstance(one, LoggedFrame)
+        ]
+    assert metrics["dmnil_loop_mavlink_garbage_bytes"] > 10_000.0
+    assert false_fixes(fixes) == []
+    assert states_between(fixes, began_s, ended_s)
+    assert len(frames_logged) >= sum(one.shot is not None for one in fixes)
 
 
 # A disk that fills up

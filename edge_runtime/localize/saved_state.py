@@ -138,7 +138,8 @@ def load_state(
         _log.warning("%s is of another encoder: starting anew", path)
         return None
     shape = region_map.descriptor_mean.shape
-    if np.shape(state.view_sums) != shape or len(state.view_weights) != shape[0]:
+    sizes = [len(row) for row in state.view_sums]
+    if sizes != [shape[1]] * shape[0] or len(state.view_weights) != shape[0]:
         raise StateError(f"{path}: its mean views do not fit the map's {shape}: delete it")
     now_s = monotonic()
     age_s = now_s - state.monotonic_s
