@@ -6,9 +6,11 @@ stopped by Ctrl-C.
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
@@ -19,6 +21,7 @@ from edge_runtime.contract.errors import ConfigError, DmnilError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
+_LONGEST_NAME, _LONGEST_PATH = 255, 4096
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -35,7 +38,7 @@ def run_command(name: str, subcommand: Subcommand, arguments: Sequence[str] | No
         parser = _parser(name, subcommand.__doc__)
         action = subcommand(parser)
         options = _parse(parser, arguments)
-        _refuse_empty(parser, options)
+        _refuse_unusable(parser, options)
         action(options)
 
     return exit_status_of(name, work)
@@ -59,7 +62,7 @@ def run_subcommand(
             choices.add_subcommand(word, subparser, help=subcommand.__doc__)
         given = _parse(parser, arguments)
         options = given[given.subcommand]
-        _refuse_empty(subparsers[given.subcommand], options)
+        _refuse_unusable(subparsers[given.subcommand], options)
         actions[given.subcommand](options)
 
     return exit_status_of(name, work)
@@ -119,11 +122,14 @@ def _parse(parser: ArgumentParser, arguments: Sequence[str] | None) -> Any:
         raise ConfigError(f"the settings cannot be read: {error}") from error
 
 
-def _refuse_empty(parser: ArgumentParser, options: Any) -> None:
-    """Refuse keys that a settings file names and leaves empty, which the parser takes for null.
+def _refuse_unusable(parser: ArgumentParser, options: Any) -> None:
+    """Refuse what the parser lets pass and no command can use.
+
+    Keys that a settings file names and leaves empty, which it takes for null; groups of settings
+    that are a plain value; texts that no file system takes for a name.
 
     Raises:
-        ConfigError: If there is one, or a group of settings is a plain value.
+        ConfigError: If there is one.
     """
     for action in parser._actions:
         *groups, name = action.dest.split(".")
@@ -138,6 +144,19 @@ def _refuse_empty(parser: ArgumentParser, options: Any) -> None:
                 )
         if action.default is not None and name in values and values[name] is None:
             raise ConfigError(f"{action.dest} is empty: give it a value, or leave the key out")
+        text = str(values[name]) if isinstance(values.get(name), (str, Path)) else ""
+        if "\0" in text:
+            raise ConfigError(f"{action.dest} holds a NUL, which no name has: {ascii(text)[:80]}")
+        if isinstance(values.get(name), Path) and not _is_possible(text):
+            raise ConfigError(f"{action.dest} cannot be a file's name: {ascii(text)[:80]}")
+
+
+def _is_possible(path: str) -> bool:
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return len(name) < _LONGEST_PATH and max(map(len, name.split(b"/"))) <= _LONGEST_NAME
 
 
 def _shown(value: Any) -> str:

@@ -18,9 +18,11 @@ import pytest
 pytest.importorskip("pymavlink", reason="needs the mavlink extra")
 
 from edge_runtime.cli import main
-from edge_runtime.contract.errors import ConfigError, StateError
+from edge_runtime.contract.errors import ConfigError, DmnilError, StateError
 from edge_runtime.mavlink.connection import parse_connection
 from edge_runtime.mavlink.link import MavlinkConfig, MavlinkLink
+from edge_runtime.outputs.json_udp import JsonUdpConfig, JsonUdpOutput
+from edge_runtime.outputs.nmea_lines import open_line
 from edge_runtime.outputs.nmea_output import NmeaConfig, NmeaOutput
 from edge_runtime.outputs.publication import PublicationRule, reason_to_withhold
 from edge_runtime.telemetry.csv_log import read_csv_log
@@ -105,10 +107,22 @@ def test_a_velocity_with_one_component_that_is_no_number_is_none() -> None:
         link.close()
 
 
+@pytest.mark.parametrize("host", ["..", "a..b", "x" * 300])
+def test_what_is_no_name_of_a_host_is_refused(host: str) -> None:
+    with pytest.raises(ConfigError, match="give udpout:HOST:PORT"):
+        parse_connection(f"udpout:{host}:14550")
+    with pytest.raises(DmnilError, match="cannot be opened"):
+        open_line(f"udp:{host}:10110")
+    with pytest.raises(ConfigError, match="is nowhere"):
+        JsonUdpOutput(JsonUdpConfig(to=f"{host}:5000"))
+
+
 @pytest.mark.parametrize("text", ["udpin:a:{}", "/dev/ttyTHS1,{}", "serial:/dev/ttyTHS1:{}"])
 def test_a_connection_with_a_number_of_thousands_of_digits_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="MAVLink connection"):
         parse_connection(text.format("9" * 5000))
+    with pytest.raises(ConfigError, match="is none of"):
+        open_line(f"udp:localhost:{'9' * 5000}")
 
 
 def test_between_two_absurd_numbers_of_a_log_there_is_a_number(tmp_path: Path) -> None:
@@ -172,6 +186,8 @@ def test_a_fix_of_no_time_neither_breaks_nmea_nor_silences_it(time_s: float) -> 
         (b"rate_hz:", "rate_hz is empty"),
         (b"source: -.inf", "source must hold keys and values, is -inf"),
         (b"outputs:\n  nmea: 5", "nmea"),
+        (b"map: " + b"x" * 300, "map cannot be a file's name"),
+        (b'map: "a\\0b"', "map holds a NUL"),
         (b"map: \xff\xfe", "the settings cannot be read"),
         (b"every_s: 1" + b"0" * 400, "the settings cannot be read"),
         (b"threads: " + b"9" * 5000, "the settings cannot be read"),

@@ -76,7 +76,7 @@ def parse_connection(text: str, baud: int = DEFAULT_BAUD) -> ConnectionAddress:
     if kind in _NETWORK_KINDS:
         host, _, port = rest.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not host or not _is_number(port) or not 0 <= int(port) <= 65535:
+        if not _is_host(host) or not _is_number(port) or not 0 <= int(port) <= 65535:
             raise ConfigError(f"MAVLink connection {text!r}: give {kind}:HOST:PORT")
         if int(port) == 0 and kind not in ("udp", "udpin", "tcpin"):
             raise ConfigError(f"MAVLink connection {text!r}: give the port to send to")
@@ -95,6 +95,14 @@ def parse_connection(text: str, baud: int = DEFAULT_BAUD) -> ConnectionAddress:
     if not device or baud < 1:
         raise ConfigError(f"MAVLink connection {text!r} is none of {_FORMS}")
     return ConnectionAddress("serial", device, baud)
+
+
+def _is_host(text: str) -> bool:
+    """Whether a name can be looked up at all: none of its parts is empty or too long."""
+    try:
+        return bool(text.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _is_number(text: str) -> bool:

@@ -170,5 +170,5 @@ def _open(address: str | None) -> Line:
         raise ConfigError(f"outputs.json.to is HOST:PORT, not {address!r}")
     try:
         return UdpLine(host.removeprefix("[").removesuffix("]"), int(port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
         raise ConfigError(f"outputs.json.to {address!r} is nowhere: {error}") from error

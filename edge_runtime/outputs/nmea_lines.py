@@ -38,17 +38,21 @@ def open_line(address: str) -> Line:
     kind, _, rest = address.partition(":")
     if kind == "serial":
         device, _, baud = rest.rpartition(",")
-        if device and baud.isdecimal() and int(baud) > 0:
+        if device and _is_number(baud) and int(baud) > 0:
             return SerialLine(device, int(baud))
     elif kind in ("udp", "tcp"):
         host, _, port = rest.rpartition(":")
-        if host and port.isdecimal() and 0 <= int(port) <= 65535:
+        if host and _is_number(port) and 0 <= int(port) <= 65535:
             opener = UdpLine if kind == "udp" else TcpServerLine
             try:
                 return opener(host.removeprefix("[").removesuffix("]"), int(port))
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
                 raise OutputError(f"{address} cannot be opened: {error}") from error
     raise ConfigError(f"{address!r} is none of {_FORMS}")
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
 
 
 class UdpLine:

@@ -109,7 +109,10 @@ def settings_yaml(folder: Path, closing: ExitStack) -> InputReader:
     parser = command_line._parser("edge_runtime", None)
     act = run_command.run(parser)
     flown: list[Any] = []
-    originals = {name: getattr(run_command, name) for name in ("fly", "logging_as", "print_lines")}
+    originals = {
+        name: getattr(run_command, name)
+        for name in ("fly", "logging_as", "print_lines", "_flight_text")
+    }
     closing.callback(lambda: [setattr(run_command, *item) for item in originals.items()])
     run_command.fly = lambda config, notifier: flown.append(config)
     run_command.logging_as = lambda config: ExitStack()
@@ -120,7 +123,7 @@ def settings_yaml(folder: Path, closing: ExitStack) -> InputReader:
         path.write_bytes(data)
         flown.clear()
         options = command_line._parse(parser, ["--config", str(path)])
-        command_line._refuse_empty(parser, options)
+        command_line._refuse_unusable(parser, options)
         act(options)
         return len(flown) == 1
 
