@@ -374,7 +374,7 @@ def foreign_truth(inputs: Inputs) -> None:
 
 
 BAD_SCORES: dict[str, tuple[Damage, str]] = {
-    "no flight": (lambda i: shutil.rmtree(i.flight), "cannot be read"),
+    "no flight": (lambda i: shutil.rmtree(i.flight), "no such flight directory"),
     "no truth": (lambda i: i.truth.unlink(), "cannot be read"),
     "truth without columns": (lambda i: i.truth.write_text("frame\n"), "is missing"),
     "truth without rows": (lambda i: write_table(i.truth, TRUTH_COLUMNS, []), "has no rows"),
