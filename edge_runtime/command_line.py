@@ -131,17 +131,23 @@ def _refuse_unusable(parser: ArgumentParser, options: Any) -> None:
     Raises:
         ConfigError: If there is one.
     """
+    defaults = parser.get_defaults()
     for action in parser._actions:
         *groups, name = action.dest.split(".")
-        values, path = options, ""
+        values, usual, path = options, defaults, ""
         for group in groups:
             values = values.get(group)
+            usual = usual.get(group) if isinstance(usual, Namespace) else None
             path = f"{path}{group}."
+            if values is None and usual is None:
+                break  # settings that may be left out as a whole
             if not isinstance(values, Namespace):
                 raise ConfigError(
                     f"{path[:-1]} must hold keys and values, is {_shown(values)}: leave it out "
                     "for its defaults"
                 )
+        if values is None:
+            continue
         if action.default is not None and name in values and values[name] is None:
             raise ConfigError(f"{action.dest} is empty: give it a value, or leave the key out")
         text = str(values[name]) if isinstance(values.get(name), (str, Path)) else ""
