@@ -19,6 +19,7 @@ pytest.importorskip("pymavlink", reason="needs the mavlink extra")
 
 from edge_runtime.cli import main
 from edge_runtime.contract.errors import ConfigError, DmnilError, StateError
+from edge_runtime.flight_log.reader import _frame
 from edge_runtime.mavlink.connection import parse_connection
 from edge_runtime.mavlink.link import MavlinkConfig, MavlinkLink
 from edge_runtime.outputs.json_udp import JsonUdpConfig, JsonUdpOutput
@@ -144,6 +145,17 @@ def test_a_saved_state_with_rows_of_several_lengths_is_refused(tmp_path: Path) -
         values["view_sums"].append([1.0])
         with pytest.raises(StateError, match="do not fit"):
             reader.read(json.dumps(values).encode())
+
+
+def test_logged_telemetry_that_is_no_number_is_refused() -> None:
+    """A log's frames carry JSON, which Python reads NaN in."""
+    values = {"name": "000001", "number": 1, "time_s": 0.5, "picture": "as flown"}
+    sample = {"time_s": 0.5, "height_m": 100.0, "heading_deg": None, "pitch_deg": -90.0}
+    whole = _frame({**values, "telemetry": sample}, 0, None)
+    assert whole.sample is not None
+    for number in (float("nan"), float("inf"), 1e18):
+        with pytest.raises(ValueError, match="no number"):
+            _frame({**values, "telemetry": {**sample, "height_m": number}}, 0, None)
 
 
 @pytest.mark.parametrize("name", ["camera_matrix", "distortion_coefficients"])

@@ -226,12 +226,15 @@ def _entry_of(message: LoggedMessage, picture: LoggedMessage | None) -> LogEntry
 def _frame(values: dict[str, Any], sequence: int, picture: LoggedMessage | None) -> LoggedFrame:
     number, time_s, telemetry = values["number"], values["time_s"], values["telemetry"]
     own = picture is not None and picture.sequence == sequence
+    sample = None if telemetry is None else from_plain(TelemetrySample, telemetry)
+    if sample is not None and not sample.is_finite:
+        raise ValueError("telemetry that is no number")
     return LoggedFrame(
         sequence=sequence,
         name=_text(values["name"]),
         number=None if number is None else int(number),
         time_s=None if time_s is None else float(time_s),
-        sample=None if telemetry is None else from_plain(TelemetrySample, telemetry),
+        sample=sample,
         picture=picture_of(picture.content) if picture is not None and own else None,
         is_as_flown=values["picture"] == channels.AS_FLOWN,
     )
