@@ -68,6 +68,13 @@ def pose_fault(pose: CameraPose, config: QualityConfig) -> str | None:
     return too_low or attitude_fault(pose.pitch_deg, pose.roll_deg, config)
 
 
+def coverage_fault(coverage: float, footprint_m: float, config: QualityConfig) -> str | None:
+    """Why a view of this share, 0-1, of a footprint cannot be used, or None."""
+    if coverage < config.smallest_coverage:
+        return f"camera sees {coverage:.0%} of a {footprint_m:.0f} m map footprint"
+    return None
+
+
 def picture_fault(rectified: npt.NDArray[np.uint8], config: QualityConfig) -> str | None:
     """Why a rectified RGB view (H, W, 3) cannot be used, or None."""
     grey = cv2.cvtColor(rectified, cv2.COLOR_RGB2GRAY)

@@ -215,3 +215,24 @@ def test_the_same_picture_again_is_no_new_evidence_where_odometry_fails(
     for second in range(20):
         localiser.process("a.jpg", photograph(), telemetry(float(second)))
     assert len(weighed) == 1
+
+
+def test_the_evidence_shown_is_that_of_the_last_frame_alone(
+    engine: CountingEngine, region_map: RegionMap
+) -> None:
+    localiser = new_localiser(engine, region_map)
+    assert localiser.evidence is None
+    localiser.process("a.jpg", photograph(), telemetry())
+    assert localiser.evidence is not None
+    assert localiser.best_view is not None
+    assert localiser.evidence.best_score == localiser.best_view.best_score
+    assert localiser.evidence.novelty == 1.0
+    assert localiser.evidence.prior_radius_m == float("inf")
+    localiser.process("b.jpg", photograph(), telemetry(1.0))
+    assert localiser.view is not None
+    assert localiser.evidence is None
+    localiser.process("c.jpg", photograph(40.0), telemetry(2.0))
+    assert localiser.evidence is not None
+    localiser.without_view("", 3.0, "the camera is silent")
+    assert localiser.evidence is None
+    assert localiser.view is None
