@@ -11,8 +11,13 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edge_runtime.command_line import EXIT_ERROR, Subcommand, run_subcommand
+if TYPE_CHECKING:
+    from edge_runtime.command_line import Subcommand
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
 
 SUBCOMMANDS = (
     "run",
@@ -53,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=logging.WARNING, format="edge_runtime: %(message)s")
     names = given[:1] if given[0] in SUBCOMMANDS else SUBCOMMANDS
     try:
+        from edge_runtime.command_line import run_subcommand
+
         return run_subcommand(
             "edge_runtime",
             "Localise a drone by its camera and a region map.",
@@ -63,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reason = " ".join(str(error).split())
         sys.stderr.write(f"edge_runtime: error: {reason}: edge_runtime doctor tells what to do\n")
         return EXIT_ERROR
+    except KeyboardInterrupt:  # while it was still being imported
+        sys.stderr.write("edge_runtime: interrupted, nothing was written\n")
+        return EXIT_INTERRUPTED
 
 
 def _subcommand(name: str) -> Subcommand:

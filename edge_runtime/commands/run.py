@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from edge_runtime.contract.flight_directory import TRACK_PICTURE_NAME
 from edge_runtime.flight.config import FlightConfig
 from edge_runtime.flight.loop import fly
 from edge_runtime.flight.record import FlightReport
+from edge_runtime.outputs.fix_log import JSON_LINES_NAME
 from edge_runtime.sample_flight import SAMPLE_OPTIONS, SAMPLE_OUTPUT
 from edge_runtime.service_notify import notifier_from_environment
 from edge_runtime.structured_log import LogConfig, logging_as
 
 FLIGHTS_FOLDER = Path("flights")
+_LOG = logging.getLogger(__name__)
 
 
 def run(parser: ArgumentParser) -> Action:
@@ -36,7 +39,8 @@ def run(parser: ArgumentParser) -> Action:
         "-o",
         "--output",
         type=Path | None,
-        help="flight directory to write, NAME.flight; flights/DATE-TIME.flight if left out",
+        help="flight directory to write, NAME.flight; flights/DATE-TIME.flight if left out. "
+        "A recording replaces what was there, a live flight takes a further number",
     )
     parser.add_argument(
         "--prior",
@@ -58,10 +62,10 @@ def run(parser: ArgumentParser) -> Action:
             raise ConfigError(
                 f"--{' and --'.join(missing)} must be given; --sample flies what ships with this"
             )
-        output = values["output"] or _dated_output()
         prior = parsed_prior(values["prior"])
-        config = FlightConfig(**{**values, "prior": prior, "output": output})
         with logging_as(log_config):
+            output = _output(values["output"], is_live=values["source"].uri is not None)
+            config = FlightConfig(**{**values, "prior": prior, "output": output})
             report = fly(config, notifier_from_environment())
         print_lines(_flight_text(report))
 
@@ -97,14 +101,45 @@ def _fill_in_sample(values: dict[str, Any]) -> None:
         values["output"] = SAMPLE_OUTPUT
 
 
-def _dated_output() -> Path:
-    """A directory that is not there yet, named by the wall clock, wrong though that may be."""
-    name = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    candidate, number = FLIGHTS_FOLDER / f"{name}.flight", 1
-    while candidate.exists():
+def _output(given: Path | None, *, is_live: bool) -> Path:
+    """Where the flight goes: what was given, else a directory named by the wall clock.
+
+    A recording can be flown again and replaces what was flown of it before. A live flight cannot,
+    and a service that is started again in flight must not lose the first half of it.
+    """
+    if given is None:
+        name = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        return _not_there_yet(FLIGHTS_FOLDER / f"{name}.flight")
+    if not is_live:
+        return given
+    output = _not_there_yet(given)
+    if output != given:
+        _LOG.warning("%s is an earlier flight's and is kept: this one goes to %s", given, output)
+    return output
+
+
+def _not_there_yet(wanted: Path) -> Path:
+    """The directory, or the same with a number, that no flight has taken, finished or not."""
+    stem, ending = wanted.name.removesuffix(".flight"), ".flight"
+    ending = ending if wanted.name.endswith(ending) else ""
+    candidate, number = wanted, 1
+    while _is_taken(candidate):
         number += 1
-        candidate = FLIGHTS_FOLDER / f"{name}-{number}.flight"
+        candidate = wanted.with_name(f"{stem}-{number}{ending}")
     return candidate
+
+
+def _is_taken(output: Path) -> bool:
+    if (output / JSON_LINES_NAME).is_file():
+        return True
+    try:
+        begun = f".{output.name}."
+        return any(
+            path.name.startswith(begun) and path.name.endswith(".part")
+            for path in output.parent.iterdir()
+        )
+    except OSError:  # no such folder yet, or one that writing will refuse
+        return False
 
 
 def _flight_text(report: FlightReport) -> str:
