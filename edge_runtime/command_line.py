@@ -7,6 +7,7 @@ stopped by Ctrl-C.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from edge_runtime.contract.errors import ConfigError, DmnilError
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4096
+_LONGEST_USAGE = 16
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -37,6 +39,7 @@ def run_command(name: str, subcommand: Subcommand, arguments: Sequence[str] | No
     def work() -> None:
         parser = _parser(name, subcommand.__doc__)
         action = subcommand(parser)
+        _shorten_usage(parser, name)
         options = _parse(parser, arguments)
         _refuse_unusable(parser, options)
         action(options)
@@ -57,8 +60,9 @@ def run_subcommand(
         choices = parser.add_subcommands()
         actions, subparsers = {}, {}
         for word, subcommand in subcommands.items():
-            subparser = ArgumentParser(description=subcommand.__doc__, exit_on_error=False)
+            subparser = _Parser(description=subcommand.__doc__, exit_on_error=False)
             actions[word], subparsers[word] = subcommand(subparser), subparser
+            _shorten_usage(subparser, f"{name} {word}")
             choices.add_subcommand(word, subparser, help=subcommand.__doc__)
         given = _parse(parser, arguments)
         options = given[given.subcommand]
@@ -106,17 +110,48 @@ def with_underscores(arguments: Sequence[str]) -> list[str]:
     return spelled
 
 
+class _Parser(ArgumentParser):
+    """A parser whose help names types as people do: Path, not <class 'Path'>."""
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        return _without_class_names(super().format_help(*args, **kwargs))
+
+
 def _parser(name: str, description: str | None) -> ArgumentParser:
-    return ArgumentParser(
-        prog=name, description=description, version=__version__, exit_on_error=False
-    )
+    return _Parser(prog=name, description=description, version=__version__, exit_on_error=False)
+
+
+def _shorten_usage(parser: ArgumentParser, name: str) -> None:
+    """State only what must be given where all options would fill screens before their help."""
+    if len(parser._actions) <= _LONGEST_USAGE:
+        return
+    must = [
+        f"{action.option_strings[-1]} {action.dest.rpartition('.')[2].upper()}"
+        if action.option_strings
+        else action.dest
+        for action in parser._actions
+        if action.required or not action.option_strings
+    ]
+    parser.usage = " ".join([name, "[options]", *must])
+
+
+def _without_class_names(text: str) -> str:
+    return re.sub(r"<class\s+'(?:\w+\.)*(\w+)'>", r"\1", text)
+
+
+def _plain(error: ArgumentError) -> str:
+    """The parser's complaint, less the names that Python has for things."""
+    text = _without_class_names(str(error)).replace('"<unicode string>"', "the settings")
+    if text.startswith("Unexpected config"):
+        return "the settings file must hold keys and values, and holds none"
+    return text.replace("Expected a typing.Literal[", "Expected one of [")
 
 
 def _parse(parser: ArgumentParser, arguments: Sequence[str] | None) -> Any:
     try:
         return parser.parse_args(with_underscores(sys.argv[1:] if arguments is None else arguments))
     except ArgumentError as error:
-        raise ConfigError(f"{error}; --help lists the options") from error
+        raise ConfigError(f"{_plain(error)}; --help lists the options") from error
     except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         # A settings file that is no text, or holds numbers that no machine has.
         raise ConfigError(f"the settings cannot be read: {error}") from error

@@ -25,7 +25,7 @@ _FORMATS: dict[str, Callable[[FlightTrack], bytes | str]] = {
 }
 _HELP = {
     "gpx": "GPX 1.1: positions and times, for any map program",
-    "kml": "KML: the track by state with its 95 %% circles, for Google Earth",
+    "kml": "KML: the track by state with its 95 % circles, for Google Earth",
     "geojson": "GeoJSON: points and line, for QGIS and web maps",
     "csv": "CSV: every fix with all its figures, those without a position too",
 }
@@ -69,5 +69,5 @@ def _path_for(name: str, flight: Path, output: Path | None, *, alone: bool) -> P
     if output.is_dir():
         return output / f"{stem}.{name}"
     if not alone:
-        raise ConfigError(f"{output} is not a folder: several formats need one")
+        raise ConfigError(f"{output} is no folder that is there: several formats need one")
     return output

@@ -28,7 +28,7 @@ def params(parser: ArgumentParser) -> Action:
         "--latency_ms",
         type=float,
         default=200.0,
-        help="from exposure to the fix's leaving, as flights report it",
+        help="from exposure to the fix's leaving: latency_ms in a flight's fixes.csv",
     )
     parser.add_argument(
         "--noise_m",

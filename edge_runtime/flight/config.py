@@ -33,8 +33,8 @@ class FlightConfig:
     frames: Path | None = None
     """Recording to fly: a folder of pictures, or a video file. Every frame is flown."""
     telemetry: Path | None = None
-    """CSV with one row a frame or on a clock of its own, or the camera's DJI SRT file; a live
-    flight has its autopilot's instead."""
+    """CSV with one row a frame or on a clock of its own, or the camera's DJI SRT file. A live
+    camera has its autopilot's instead; dir:// and file:// may have either."""
     state: Path | None = None
     """File that keeps what a live flight knows, so that a restart finds its place again at once;
     localiser.state beside the flights if left out."""

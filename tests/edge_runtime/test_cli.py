@@ -298,3 +298,72 @@ def test_bench_prints_a_table_and_writes_its_figures(
     assert "map of 400 tiles: 10 frames" in printed
     assert "all beside encoder" in printed
     assert json.loads(figures.read_text(encoding="utf-8"))["maps"][0]["frames"] == 10
+
+
+def test_a_live_flight_never_takes_the_place_of_an_earlier_one(
+    run_options: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {**run_options, "source": f"dir://{run_options.pop('frames')}"}
+    del options["frames"]
+    flags = [*as_flags(options), "--source.pacing=fast", "--monitor.enabled=false"]
+    flags += ["--camera.pitch_deg=-90", f"--state={tmp_path / 'state'}"]
+    assert main(["run", *flags]) == 0
+    first = (tmp_path / "new.flight" / "fixes.jsonl").read_bytes()
+    (tmp_path / ".new-2.flight.17.part").mkdir()  # one that is being flown, or was killed
+    assert main(["run", *flags]) == 0
+    assert (tmp_path / "new.flight" / "fixes.jsonl").read_bytes() == first
+    assert (tmp_path / "new-3.flight" / "fixes.jsonl").is_file()
+    assert not (tmp_path / "new-2.flight").exists()
+
+
+def test_a_recording_that_is_flown_again_replaces_its_flight(
+    run_options: dict[str, str], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        assert main(["run", *as_flags(run_options), "--camera.pitch_deg=-90"]) == 0
+    assert [path.name for path in tmp_path.glob("*.flight")] == ["new.flight"]
+
+
+def test_ctrl_c_while_a_command_is_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edge_runtime.cli._subcommand", interrupted)
+    assert main(["run", "--sample"]) == 130
+    assert capsys.readouterr().err == "edge_runtime: interrupted, nothing was written\n"
+
+
+@pytest.mark.parametrize("command", ["run", "replay", "export", "qualify", "params", "doctor"])
+def test_help_is_fit_to_read(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    printed = capsys.readouterr().out
+    assert "<class" not in printed
+    assert "%%" not in printed
+    usage = printed[: printed.index("\n\n")]
+    assert usage.startswith("usage: edge_runtime ")
+    assert len(usage.splitlines()) <= 8
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--every_s=x"], "Expected a float. Got value: x"),
+        (["--outputs.mavlink.feed=px5"], "Expected one of ['shadow', 'px4', 'ardupilot']. Got"),
+    ],
+)
+def test_a_wrong_value_is_told_without_pythons_names(
+    more: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--sample", *more]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_an_empty_settings_file_is_told_to_be_empty(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "edge.yaml").write_text("")
+    assert main(["run", f"--config={tmp_path / 'edge.yaml'}"]) == 2
+    assert "must hold keys and values, and holds none" in capsys.readouterr().err
