@@ -8,7 +8,7 @@ The names and rules were read from the autopilots' own sources (PX4 `main` of 20
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge_runtime.contract.errors import ConfigError
@@ -60,7 +60,7 @@ def advise(
     sensor_id: int = 1,
     ardupilot_message: ArdupilotMessage = "odometry",
 ) -> AutopilotAdvice:
-    """What to set.
+    """What to set, and last of what to heed how the runtime itself is told to feed it.
 
     Args:
         latency_ms: From exposure to the fix's leaving, as the fixes report it: the usual value
@@ -76,12 +76,19 @@ def advise(
     if not 1 <= sensor_id <= 255:
         raise ConfigError("sensor_id is 1 to 255: PX4 takes 0 for an unused slot")
     if autopilot == "px4":
-        return _px4(latency_ms, noise_m, sensor_id)
-    return {
+        return _with_feed(_px4(latency_ms, noise_m, sensor_id), f"sensor_id {sensor_id}")
+    advice = {
         "odometry": _ardupilot_odometry,
         "gps_input": _ardupilot_gps_input,
         "position_reset": _ardupilot_position_reset,
     }[ardupilot_message](latency_ms, noise_m)
+    return _with_feed(advice, f"ardupilot_message {ardupilot_message}")
+
+
+def _with_feed(advice: AutopilotAdvice, setting: str) -> AutopilotAdvice:
+    feed = f"outputs.mavlink.feed {advice.autopilot}, {setting}"
+    line = f"nothing is fed until edge.yaml says so: {feed}"
+    return replace(advice, warnings=(*advice.warnings, line))
 
 
 def _px4(latency_ms: float, noise_m: float, sensor_id: int) -> AutopilotAdvice:
@@ -214,7 +221,8 @@ def _ardupilot_gps_input(latency_ms: float, noise_m: float) -> AutopilotAdvice:
             "GPS1_TYPE",
             14,
             "",
-            "MAVLink: GPS_INPUT in place of the first GPS (GPS_TYPE before 4.6)",
+            "MAVLink: GPS_INPUT in place of the first GPS (GPS_TYPE before 4.6); reboot after a "
+            "change",
             "AP_GPS.cpp",
         ),
         ParameterAdvice(
@@ -247,6 +255,9 @@ def _ardupilot_gps_input(latency_ms: float, noise_m: float) -> AutopilotAdvice:
         "still, and the drone would drift",
         "the wall clock must be right: the autopilot sets its own by it",
         "arming checks ask for satellites and dilution, of which there are none",
+        "outputs.mavlink.gps_id 1 makes it the second GPS instead: set GPS2_TYPE and "
+        "GPS2_DELAY_MS then, and leave the first as it is",
+        "fly in shadow mode first, and compare with GPS",
     )
     return AutopilotAdvice("ardupilot", "ArduPilot, fed by GPS_INPUT", parameters, warnings)
 
@@ -266,6 +277,7 @@ def _ardupilot_position_reset(latency_ms: float, noise_m: float) -> AutopilotAdv
         "lost their GPS; with any other position it is refused",
         "it sets the position and teaches the filter nothing of wind or speed",
         "a NaN accuracy crashed older ArduPilots: none is ever sent",
+        "fly in shadow mode first, and compare with GPS",
     )
     return AutopilotAdvice(
         "ardupilot",

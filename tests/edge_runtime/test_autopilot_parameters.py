@@ -115,3 +115,13 @@ def test_the_command_prints_the_advice_and_writes_the_file(
 def test_the_command_needs_to_know_the_autopilot(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_subcommand("edge_runtime", "", {"params": params}, ["params"]) == 2
     assert "autopilot" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("autopilot", "message"), ALL)
+def test_the_last_thing_to_heed_is_how_the_runtime_is_told_to_feed(
+    autopilot: Any, message: Any
+) -> None:
+    *_, before, last = advise(autopilot, ardupilot_message=message).warnings
+    assert before.startswith("fly in shadow mode first")
+    assert f"outputs.mavlink.feed {autopilot}" in last
+    assert ("sensor_id 1" if autopilot == "px4" else message) in last
