@@ -252,10 +252,12 @@ def set_global_origin(
 
 
 def status_text(dialect: ModuleType, severity: int, text: str) -> Any:
-    """STATUSTEXT (253) of one piece: what does not fit is cut off."""
-    return dialect.MAVLink_statustext_message(
-        severity, text.encode("ascii", "replace")[:_TEXT_BYTES]
-    )
+    """STATUSTEXT (253) of one piece: words that do not fit are left off."""
+    words = text.encode("ascii", "replace")
+    if len(words) > _TEXT_BYTES:
+        kept, _, _ = words[: _TEXT_BYTES - 1].rpartition(b" ")
+        words = (kept or words[: _TEXT_BYTES - 2]) + b".."
+    return dialect.MAVLink_statustext_message(severity, words[:_TEXT_BYTES])
 
 
 def named_value(dialect: ModuleType, name: str, value: float, boot_ms: int) -> Any:

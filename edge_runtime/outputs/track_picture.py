@@ -178,7 +178,10 @@ def _draw_attribution(canvas: Picture, attribution: str) -> None:
 
 
 def _text(canvas: Picture, text: str, origin: tuple[int, int], size: float) -> None:
-    cv2.putText(canvas, text, origin, _FONT, size, (0, 0, 0), 3, cv2.LINE_AA)
+    # The outline has the ink's own weight: OpenCV 5 sets heavier letters wider apart.
+    for right, down in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        place = (origin[0] + right, origin[1] + down)
+        cv2.putText(canvas, text, place, _FONT, size, (0, 0, 0), 1, cv2.LINE_AA)
     cv2.putText(canvas, text, origin, _FONT, size, _INK, 1, cv2.LINE_AA)
 
 

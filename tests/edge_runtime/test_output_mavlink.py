@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.fix import Fix, IntegrityState, Position
 from edge_runtime.outputs.mavlink_config import ArdupilotMessage, MavlinkOutputConfig
+from edge_runtime.outputs.mavlink_messages import status_text
 from edge_runtime.outputs.mavlink_origin import north_east_m
 from edge_runtime.outputs.mavlink_output import MavlinkOutput
 from edge_runtime.outputs.publication import deviation_m, longitude_within_180
@@ -559,3 +560,11 @@ def test_whatever_the_autopilot_says_the_output_goes_on(
 def test_velocity_that_is_no_number_is_none() -> None:
     flown = Flown(feed="ardupilot", ardupilot_message="gps_input")
     assert flown.fly(tracked(1000.0, velocity=replace(VELOCITY, east_m_s=math.nan))) == []
+
+
+def test_a_status_text_that_is_too_long_ends_with_a_whole_word() -> None:
+    dialect = KeepingLink().dialect
+    told = status_text(dialect, 6, "Vision ACQUIRING: no place on the map stands out yet").text
+    assert told == "Vision ACQUIRING: no place on the map stands out.."
+    assert status_text(dialect, 6, "x" * 50).text == "x" * 50
+    assert status_text(dialect, 6, "x" * 51).text == "x" * 48 + ".."

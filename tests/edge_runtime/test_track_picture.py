@@ -9,6 +9,7 @@ import pytest
 from edge_runtime.contract.errors import MapError, OutputError
 from edge_runtime.contract.fix import Fix, IntegrityState, Position
 from edge_runtime.contract.region_map import PREVIEW_FILE, RegionMap, load_region_map
+from edge_runtime.outputs import track_picture
 from edge_runtime.outputs.track_picture import draw_track
 from edge_runtime.telemetry.truth import TruePlace
 from tests.small_map import FRAME
@@ -161,3 +162,13 @@ def test_a_picture_that_cannot_be_written_is_an_error(
 ) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         draw_track(tmp_path / "no such folder" / "track.png", region_map, TRACK)
+
+
+def test_the_outline_of_a_text_lies_around_its_letters() -> None:
+    canvas = np.full((60, 700, 3), 128, np.uint8)
+    track_picture._text(canvas, "95 % radius; no position in 35 frames", (10, 40), 0.5)
+    dark, light = (
+        np.flatnonzero(ink.any(axis=0)) for ink in (canvas[..., 0] < 60, canvas[..., 0] > 200)
+    )
+    assert dark.max() - light.max() <= 3
+    assert light.min() - dark.min() <= 3
