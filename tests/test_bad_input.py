@@ -209,7 +209,7 @@ BAD_ARTEFACTS: dict[str, tuple[Damage, str]] = {
     "bundle manifest cut short": (lambda i: cut(i.encoder / "manifest.json"), "cannot be read"),
     "map as encoder": (
         lambda i: (shutil.rmtree(i.encoder), shutil.copytree(i.map, i.encoder)),
-        "describes a 'region map', not a encoder bundle",
+        "describes a 'region map', not an encoder bundle",
     ),
     "another encoder": (other_encoder, "was built with encoder"),
     "no map": (lambda i: shutil.rmtree(i.map), "no such directory"),
@@ -331,7 +331,9 @@ def test_run_refuses_bad_options(
 
 def test_an_unknown_lens_is_asked_for(inputs: Inputs, refusal: Callable[..., str]) -> None:
     arguments = [argument for argument in inputs.run() if argument not in LENS]
-    assert "the lens is unknown: give the camera's calibration" in refusal(edge_runtime, "edge_runtime", arguments)
+    assert "the lens is unknown: give the camera's calibration" in refusal(
+        edge_runtime, "edge_runtime", arguments
+    )
 
 
 @pytest.mark.parametrize(

@@ -123,16 +123,16 @@ def read_manifest(
     """
     path = folder / MANIFEST_NAME
     if not folder.is_dir():
-        raise error_type(f"{folder}: no such directory; expected a {kind}")
+        raise error_type(f"{folder}: no such directory; expected {_with_article(kind)}")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise error_type(f"{path} is missing: {folder} is not a {kind}") from None
+        raise error_type(f"{path} is missing: {folder} is not {_with_article(kind)}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise error_type(f"{path} cannot be read: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
-        raise error_type(f"{path} describes a {found!r}, not a {kind}")
+        raise error_type(f"{path} describes a {found!r}, not {_with_article(kind)}")
     if manifest.get("schema_version") != schema_version:
         raise error_type(
             f"{path} has schema version {manifest.get('schema_version')}, this release reads "
@@ -177,6 +177,10 @@ def field_of(
     return value
 
 
+def _with_article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
 def _check_size(folder: Path, name: str, entry: Any, error_type: type[ArtefactError]) -> None:
     path = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
@@ -208,7 +212,9 @@ def _refuse_to_replace_foreign(target: Path, kind: str) -> None:
     except (OSError, ValueError, AttributeError):
         found = None
     if found != kind:
-        raise OutputError(f"{target} exists and is not a {kind}: choose another output")
+        raise OutputError(
+            f"{target} exists and is not {_with_article(kind)}: choose another output"
+        )
 
 
 def _swap_into_place(staging: Path, target: Path) -> None:

@@ -71,7 +71,7 @@ def check_source(source: str | Path | None) -> Finding:
 
         frame = next(iter(open_source(Path(source))), None)
     except (DmnilError, ImportError) as error:
-        return fail(name, _one_line(error), "give a folder of pictures, a video or a camera's URI")
+        return fail(name, _one_line(error), "put that right, or give another --source")
     if frame is None or frame.image is None:
         return fail(name, f"{source}: its first frame does not decode", "record or copy it again")
     height, width = frame.image.shape[:2]

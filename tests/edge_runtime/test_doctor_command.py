@@ -81,6 +81,12 @@ def test_the_first_frame_of_a_source_is_decoded(tmp_path: Path) -> None:
     assert "no such folder or video" in check_source(tmp_path / "none").what
 
 
+def test_advice_on_a_camera_that_is_not_there_speaks_of_no_pictures() -> None:
+    finding = check_source("v4l2:///dev/video987")
+    assert "no such device" in finding.what
+    assert finding.what_to_do == "put that right, or give another --source"
+
+
 def test_what_is_not_given_is_not_checked() -> None:
     skips = (check_bundle(None), check_map(None, None), check_source(None))
     assert {finding.status for finding in skips} == {Status.SKIPPED}

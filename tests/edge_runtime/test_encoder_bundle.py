@@ -83,7 +83,7 @@ def test_sizes_must_be_positive(own_encoder: Path, value: int) -> None:
 
 
 def test_a_region_map_is_no_encoder_bundle(map_folder: Path) -> None:
-    with pytest.raises(BundleError, match="describes a 'region map', not a encoder bundle"):
+    with pytest.raises(BundleError, match="describes a 'region map', not an encoder bundle"):
         load_encoder_bundle(map_folder)
 
 

@@ -288,7 +288,7 @@ def test_another_folder_in_the_outputs_place_is_kept(
     output.mkdir()
     (output / "chapter.txt").write_text("irreplaceable")
     assert main([str(weights), "-o", str(output)]) == 2
-    assert "is not a encoder bundle" in capsys.readouterr().err
+    assert "is not an encoder bundle" in capsys.readouterr().err
     assert (output / "chapter.txt").read_text() == "irreplaceable"
 
 
