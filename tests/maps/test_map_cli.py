@@ -217,3 +217,15 @@ def test_a_build_that_is_stopped_keeps_the_old_map(
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
     if sent != signal.SIGKILL:
         assert [path.name for path in tmp_path.iterdir()] == ["m.map"]
+
+
+def test_without_the_extra_it_is_one_line_that_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['shapely'] = None\n"
+        "from dmnil_maps.cli import main; sys.exit(main(['info', 'some.map']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "dmnil-map: error: shapely is not installed: pip install 'dmnil-edge[maps]'\n"
+    )
