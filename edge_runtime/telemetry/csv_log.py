@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from edge_runtime.contract.errors import TelemetryError
@@ -41,7 +42,9 @@ def read_csv_log(path: Path, default_pitch_deg: float | None = None) -> Telemetr
             if len(alone) == 1:
                 missing += [name for name in VELOCITY_COLUMNS if name not in columns]
             if missing:
-                raise TelemetryError(f"{path}: column {', '.join(missing)} is missing")
+                raise TelemetryError(
+                    f"{path}: column {', '.join(missing)} is missing{_remedy(missing, columns)}"
+                )
             samples, names = [], []
             for row in rows:
                 samples.append(_sample(row, default_pitch_deg))
@@ -49,6 +52,14 @@ def read_csv_log(path: Path, default_pitch_deg: float | None = None) -> Telemetr
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TelemetryError(f"{path} cannot be read: {error}") from error
     return log_of(samples, str(path), names if FRAME_COLUMN in columns else ())
+
+
+def _remedy(missing: Sequence[str], columns: Sequence[str]) -> str:
+    if len(columns) == 1 and (";" in columns[0] or "\t" in columns[0]):
+        return ": its columns must be separated by commas"
+    if PITCH_COLUMN in missing:
+        return "; camera.pitch_deg may give a fixed camera's pitch instead"
+    return ""
 
 
 def _sample(row: dict[str, str], default_pitch_deg: float | None) -> TelemetrySample:

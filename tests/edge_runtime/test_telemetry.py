@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -477,3 +478,15 @@ def test_no_truth_whatever_raises_anything_but_its_error(text: str) -> None:
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
         with suppress(DmnilError):
             assert read_truth(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (CSV.replace(",", ";"), "its columns must be separated by commas"),
+        (CSV.replace("camera_pitch_deg", "other"), "camera.pitch_deg may give a fixed camera's"),
+    ],
+)
+def test_what_to_do_about_a_missing_column_is_said(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(TelemetryError, match=re.escape(words)):
+        read_csv_log(write(tmp_path, text))
