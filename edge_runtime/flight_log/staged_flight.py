@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edge_runtime.contract.artefact import staged_directory
+from edge_runtime.contract.errors import OutputError
 from edge_runtime.contract.flight_directory import FLIGHT_KIND
 from edge_runtime.outputs.fix_log import JSON_LINES_NAME
 
@@ -21,18 +22,30 @@ def staged_flight(target: Path) -> Iterator[Path]:
 
     A disk that is full when the track is drawn or the manifest written must not cost the flight:
     as soon as there is a fix, the directory stays as a flight that was cut off, which replay,
-    export and score find by the name it was to have and `edge_runtime recover` finishes.
+    export and score find by the name it was to have and `edge_runtime recover` finishes. So does
+    the later of two flights that were flown at once by one name.
 
     Raises:
-        OutputError: As `staged_directory`.
+        OutputError: As `staged_directory`; or if another flight took the name in the meantime.
     """
     with staged_directory(target, FLIGHT_KIND) as staging:
+        before = _identity(target)
         try:
             yield staging
+            if _identity(target) not in (before, None):
+                raise OutputError(f"{target} was written by another flight in the meantime")
         except BaseException:
             if _has_fixes(staging):
                 _keep(staging, target)
             raise
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _has_fixes(folder: Path) -> bool:
@@ -51,5 +64,5 @@ def _keep(staging: Path, target: Path) -> None:
         staging.rename(kept)
         _LOG.warning(
             "the flight could not be finished, what was flown is kept: edge_runtime recover %s",
-            target,
+            target.parent if target.exists() else target,
         )

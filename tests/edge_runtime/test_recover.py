@@ -10,13 +10,13 @@ import pytest
 from mcap.reader import make_reader
 
 from edge_runtime.cli import main
-from edge_runtime.contract.artefact import read_manifest, verify_hashes
+from edge_runtime.contract.artefact import read_manifest, verify_hashes, write_manifest
 from edge_runtime.contract.errors import ArtefactError, OutputError
 from edge_runtime.contract.flight_directory import FLIGHT_KIND, FLIGHT_SCHEMA_VERSION
 from edge_runtime.flight_log import rotation
 from edge_runtime.flight_log.reader import open_flight_log
 from edge_runtime.flight_log.staged_flight import staged_flight
-from edge_runtime.outputs.fix_log import FixLog, read_fixes
+from edge_runtime.outputs.fix_log import JSON_LINES_NAME, FixLog, read_fixes
 from tests.edge_runtime.test_flight_log import recorder_in, waited_for, write_flight
 
 
@@ -157,3 +157,30 @@ def test_a_flight_that_ends_well_lies_where_it_was_to(tmp_path: Path) -> None:
     with staged_flight(tmp_path / "a.flight") as staging:
         (staging / "fixes.jsonl").write_text("{}\n")
     assert [path.name for path in tmp_path.iterdir()] == ["a.flight"]
+
+
+def test_of_two_flights_by_one_name_the_later_is_kept_beside_the_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = tmp_path / "a.flight"
+
+    def fly_later() -> None:
+        with staged_flight(target) as later:
+            (later / JSON_LINES_NAME).write_text("later")
+            target.mkdir()
+            (target / JSON_LINES_NAME).write_text("first")
+
+    with pytest.raises(OutputError, match="written by another flight in the meantime"):
+        fly_later()
+    assert (target / JSON_LINES_NAME).read_text() == "first"
+    (kept,) = tmp_path.glob(".a.flight.*.part")
+    assert (kept / JSON_LINES_NAME).read_text() == "later"
+    assert f"edge_runtime recover {tmp_path}" in caplog.text
+
+
+def test_a_flight_may_replace_what_lay_there_before(tmp_path: Path) -> None:
+    for content in ("first", "second"):
+        with staged_flight(tmp_path / "a.flight") as staging:
+            (staging / JSON_LINES_NAME).write_text(content)
+            write_manifest(staging, FLIGHT_KIND, FLIGHT_SCHEMA_VERSION, {})
+    assert (tmp_path / "a.flight" / JSON_LINES_NAME).read_text() == "second"
