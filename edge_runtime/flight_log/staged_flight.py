@@ -22,8 +22,8 @@ def staged_flight(target: Path) -> Iterator[Path]:
 
     A disk that is full when the track is drawn or the manifest written must not cost the flight:
     as soon as there is a fix, the directory stays as a flight that was cut off, which replay,
-    export and score find by the name it was to have and `edge_runtime recover` finishes. So does
-    the later of two flights that were flown at once by one name.
+    export and score find by the name it was to have and `edge_runtime recover` finishes. The
+    later of two flights that were flown at once by one name lies whole beside the first.
 
     Raises:
         OutputError: As `staged_directory`; or if another flight took the name in the meantime.
@@ -32,12 +32,15 @@ def staged_flight(target: Path) -> Iterator[Path]:
         before = _identity(target)
         try:
             yield staging
-            if _identity(target) not in (before, None):
-                raise OutputError(f"{target} was written by another flight in the meantime")
         except BaseException:
             if _has_fixes(staging):
                 _keep(staging, target)
             raise
+        if _identity(target) not in (before, None):
+            beside = _keep_beside(staging, target)
+            raise OutputError(
+                f"{target} was written by another flight in the meantime: this one is {beside}"
+            )
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
@@ -55,6 +58,14 @@ def _has_fixes(folder: Path) -> bool:
         return False
 
 
+def _keep_beside(staging: Path, target: Path) -> Path:
+    stem, number = target.name.removesuffix(".flight"), 2
+    while (beside := target.with_name(f"{stem}-{number}.flight")).exists():
+        number += 1
+    staging.rename(beside)
+    return beside
+
+
 def _keep(staging: Path, target: Path) -> None:
     """Move the directory out of the way of its removal; that needs no space on the disk."""
     number = int(time.time())
@@ -64,5 +75,5 @@ def _keep(staging: Path, target: Path) -> None:
         staging.rename(kept)
         _LOG.warning(
             "the flight could not be finished, what was flown is kept: edge_runtime recover %s",
-            target.parent if target.exists() else target,
+            target,
         )
