@@ -45,6 +45,9 @@ class IntegrityConfig(OffMapConfig):
     """This many of the last `confirmation_views` views must speak for a first fix."""
     confirmation_views: int = 5
     """How many independent views the confirmations are counted over."""
+    acquire_travel_m: float = 30.0
+    """The drone must have flown this far between the views that speak for a first fix: those of a
+    climb or a hover show one field, and err alike."""
     largest_speed_m_s: float = 50.0
     """No drone flies faster: a position that implies more does not leave."""
 
@@ -56,6 +59,8 @@ class IntegrityConfig(OffMapConfig):
             raise ConfigError("integrity.confirmations must lie in 1..confirmation_views")
         if self.largest_speed_m_s <= 0.0:
             raise ConfigError("integrity.largest_speed_m_s must be above 0")
+        if not 0.0 <= self.acquire_travel_m < float("inf"):
+            raise ConfigError("integrity.acquire_travel_m must be 0 or more metres")
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ class IntegrityMonitor:
     def __init__(self, config: IntegrityConfig) -> None:
         self._config = config
         self._support: deque[bool] = deque(maxlen=config.confirmation_views)
+        self._support_places: deque[_Place | None] = deque(maxlen=config.confirmation_views)
         self._off_map = OffMapEvidence(config)
         self._has_published = False
         self._has_left_map = False
@@ -168,8 +174,10 @@ class IntegrityMonitor:
             place = _place_of(summary)
             if not self._is_feasible(self._supported, place):
                 self._support.clear()
+                self._support_places.clear()
             self._supported = place
         self._support.append(supports)
+        self._support_places.append(_place_of(summary) if supports and summary.is_local else None)
         if supports:
             self._is_confirmed = view.prior_radius_m <= config.confirm_radius_m
         if not np.isfinite(view.prior_radius_m):
@@ -208,6 +216,7 @@ class IntegrityMonitor:
     def _forget(self, confirmations_needed: int) -> None:
         self._confirmations_needed = confirmations_needed
         self._support.clear()
+        self._support_places.clear()
         self._supported = None
         self._is_confirmed = False
 
@@ -233,11 +242,22 @@ class IntegrityMonitor:
             return waiting, f"95 % radius is {summary.radius95_m:.0f} m"
         if sum(self._support) < self._confirmations_needed:
             return waiting, f"{sum(self._support)} of {self._confirmations_needed} confirming views"
+        travel_m = self._travel_m()
+        if self._confirmations_needed > 1 and travel_m < config.acquire_travel_m:
+            return waiting, f"only {travel_m:.0f} m flown between the confirming views"
         if self._has_published:
             self.reset_counter += 1
         self._has_published = True
         self._has_left_map = False
         return self._keep(summary)
+
+    def _travel_m(self) -> float:
+        """How far apart the positions at the confirming views lie; infinite where nobody said."""
+        places = [place.east_north_m for place in self._support_places if place is not None]
+        if not places:
+            return float("inf")
+        between = np.array(places)[:, None] - np.array(places)
+        return float(np.hypot(between[..., 0], between[..., 1]).max())
 
     def _is_feasible(self, before: _Place | None, now: _Place | None) -> bool:
         """Whether a drone can have flown from one place to the other, as well as they are known."""

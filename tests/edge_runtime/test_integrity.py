@@ -343,7 +343,7 @@ def at(east_m: float, time_s: float, **changes: Any) -> PosteriorSummary:
 
 
 def tracking_at_origin() -> IntegrityMonitor:
-    monitor = new_monitor()
+    monitor = IntegrityMonitor(replace(CONFIG, acquire_travel_m=0.0))
     for second in range(CONFIG.confirmations):
         monitor.update(at(0.0, float(second)), AGREES)
     assert monitor.state is IntegrityState.TRACKING
@@ -477,3 +477,23 @@ def test_positions_leave_only_as_promised(
 def test_settings_that_contradict_each_other_are_refused(setting: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="integrity"):
         IntegrityConfig(**setting)
+
+
+def test_views_of_a_climb_over_one_field_make_no_first_fix() -> None:
+    monitor = IntegrityMonitor(IntegrityConfig(acquire_travel_m=30.0))
+    view = ViewEvidence(score=7.0, prior_radius_m=20.0)
+
+    def at(east_m: float, time_s: float) -> tuple[IntegrityState, str]:
+        summary = PosteriorSummary(20.0, 0.0, True, east_north_m=(east_m, 0.0), time_s=time_s)
+        return monitor.update(summary, view)
+
+    climbing = [at(float(second % 3), float(second)) for second in range(8)]
+    assert {state for state, _ in climbing} == {IntegrityState.ACQUIRING}
+    assert climbing[-1][1] == "only 2 m flown between the confirming views"
+    states = [at(10.0 * (second - 7), float(second))[0] for second in range(8, 12)]
+    assert states == [
+        IntegrityState.ACQUIRING,
+        IntegrityState.ACQUIRING,
+        IntegrityState.TRACKING,
+        IntegrityState.TRACKING,
+    ]
