@@ -119,9 +119,14 @@ def _kept_until_written() -> Iterator[list[Exception]]:
 
 def _nothing_flown(config: FlightConfig, skipped: SkippedFrames) -> SourceError | TelemetryError:
     what = config.source.uri if config.frames is None else config.frames
+    if skipped.without_telemetry and config.telemetry is None:
+        return TelemetryError(
+            f"the autopilot on {config.mavlink.connection} told no attitude for any of "
+            f"{skipped.without_telemetry} frames: is it switched on, and does it send there?"
+        )
     if skipped.without_telemetry:
         return TelemetryError(
-            f"{config.telemetry or 'the autopilot'} covers none of the "
+            f"{config.telemetry} covers none of the "
             f"{skipped.without_telemetry} frames of {what}: do their names or times belong "
             "together?"
         )

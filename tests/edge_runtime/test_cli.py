@@ -367,3 +367,16 @@ def test_an_empty_settings_file_is_told_to_be_empty(
     (tmp_path / "edge.yaml").write_text("")
     assert main(["run", f"--config={tmp_path / 'edge.yaml'}"]) == 2
     assert "must hold keys and values, and holds none" in capsys.readouterr().err
+
+
+def test_an_autopilot_that_says_nothing_is_what_is_complained_of(
+    run_options: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pymavlink")
+    options = {**run_options, "source": f"dir://{run_options['frames']}"}
+    del options["frames"], options["telemetry"]
+    flags = [*as_flags(options), "--source.pacing=fast", "--monitor.enabled=false"]
+    flags += ["--camera.pitch_deg=-90", "--camera.focal_length_35mm=24"]
+    assert main(["run", *flags, "--mavlink.connection=udpin:127.0.0.1:0"]) == 2
+    told = capsys.readouterr().err
+    assert "the autopilot on udpin:127.0.0.1:0 told no attitude for any of 5 frames" in told
