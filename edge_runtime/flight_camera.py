@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from edge_runtime.mounting import GIMBAL, NO_OFFSETS, Mounting, with_offsets
 from edge_runtime.sources.frame import Frame
 from edge_runtime.telemetry.log import TelemetryLog, TelemetrySample
 from edge_runtime.telemetry.open import open_telemetry
+
+logger = logging.getLogger(__name__)
 
 CAMERA_FILE_NAME = "camera.yaml"
 
@@ -99,6 +102,9 @@ def open_flight_camera(
         raise ConfigError(
             f"telemetry_offset_s shifts a clock, but {telemetry_path} is joined by frames"
         )
+    for name, value in (("heading", "heading_deg"), ("height", "height_m")):
+        if all(getattr(sample, value) is None for sample in telemetry.samples):
+            logger.info("%s tells no %s: it is searched for", telemetry_path, name)
     info = _camera_info(config, telemetry_path.parent / CAMERA_FILE_NAME)
     offsets = Mounting(GIMBAL, config.heading_offset_deg, config.pitch_offset_deg, 0.0)
     if info is not None and info.mounting is not None and info.mounting.kind == GIMBAL:

@@ -157,6 +157,18 @@ def test_an_autopilot_that_falls_silent_and_starts_anew_costs_no_false_fix(
     assert metrics["dmnil_loop_mavlink_autopilot_restarts"] == 1.0
 
 
+def test_an_autopilot_that_is_never_heard_is_said(flight, aircraft) -> None:
+    aircraft.autopilot.sends_telemetry = False
+    flight.start()
+    aircraft.take_off()
+    time.sleep(6.0)
+    flight.stop()
+    messages = [json.loads(line)["message"] for line in flight.errors.splitlines()]
+    waiting = [message for message in messages if message.startswith("not flying yet")]
+    assert len(waiting) == 1
+    assert "no autopilot heard yet" in waiting[0]
+
+
 def test_only_what_no_estimator_fuses_leaves_in_shadow_mode(flight, aircraft) -> None:
     flight.start()
     aircraft.take_off()

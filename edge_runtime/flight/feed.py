@@ -37,6 +37,8 @@ class FlightFeed:
     """The camera of a live flight."""
     telemetry: LiveTelemetry | None = None
     """The autopilot's telemetry, in a live flight."""
+    link: MavlinkLink | None = None
+    """The line that it comes by."""
 
     @property
     def is_live(self) -> bool:
@@ -47,6 +49,11 @@ class FlightFeed:
     def counts(self) -> dict[str, int]:
         """What became of a live source's frames; empty for a recording."""
         return {} if self.source is None else asdict(self.source.counters)
+
+    @property
+    def link_fault(self) -> str:
+        """Why the autopilot tells nothing at present; empty while it does."""
+        return "" if self.link is None else self.link.fault
 
     @property
     def fault(self) -> str:
@@ -93,7 +100,7 @@ def open_feed(
     closing.callback(telemetry.close)
     source = _live_source(config.source.uri, config, closing)
     moments = live_moments(source, sampler_of_telemetry(telemetry), interval_s, is_flown)
-    return FlightFeed(moments, live_camera.lens, source=source, telemetry=telemetry)
+    return FlightFeed(moments, live_camera.lens, source=source, telemetry=telemetry, link=link)
 
 
 def _live_source(uri: str, config: FlightConfig, closing: ExitStack) -> LiveSource:

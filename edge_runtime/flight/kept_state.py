@@ -6,11 +6,17 @@ import logging
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 from edge_runtime.contract.errors import OutputError, StateError
 from edge_runtime.contract.region_map import RegionMap
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.localize.saved_state import LocaliserState, load_state, save_state
+
+try:
+    import fcntl
+except ImportError:  # not POSIX: two flights may then share a file
+    fcntl = None  # type: ignore[assignment]
 
 _EACH_S = 2.0
 _LONGEST_CLOSE_S = 5.0
@@ -22,10 +28,38 @@ def state_before(path: Path, region_map: RegionMap) -> LocaliserState | None:
     if not path.exists():
         return None
     try:
-        return load_state(path, region_map)
+        state = load_state(path, region_map)
     except StateError as error:
         logger.warning("starting anew: %s", error)
         return None
+    if state is not None and state.place is not None:
+        logger.info("going on from %s, %.0f s old", path, state.age_s)
+    return state
+
+
+class StateLock:
+    """Keeps two flights from one state file; gone with its process, however that ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[str] | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.with_name(f"{path.name}.lock").open("w")
+            if fcntl is not None:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the file is this flight's own."""
+        return self._file is not None
+
+    def close(self) -> None:
+        """Leave the file to others."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
 
 
 class StateKeeper:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from edge_runtime.contract.fix import Fix
 from edge_runtime.flight.config import FlightConfig
 from edge_runtime.flight.feed import FlightFeed
 from edge_runtime.flight.inputs import FlightInputs
-from edge_runtime.flight.kept_state import StateKeeper, state_before
+from edge_runtime.flight.kept_state import StateKeeper, StateLock, state_before
 from edge_runtime.flight.moments import Moment
 from edge_runtime.flight.record import SkippedFrames
 from edge_runtime.localize.camera import PinholeCamera
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.localize.saved_state import LocaliserState, state_as_text
 
+logger = logging.getLogger(__name__)
+
 STATE_FILE_NAME = "localiser.state"
+_PATIENCE_S, _TELL_S = 3.0, 10.0
 _SILENCE_S = 1.0
 """A live flight that has had no view for so long says so, and again each time it has passed."""
 
@@ -38,12 +43,13 @@ class Navigator:
         self._heard_s: float | None = None
         self._state: LocaliserState | None = None
         self._keeper: StateKeeper | None = None
-        if feed.is_live:
-            path = config.state or config.output.parent / STATE_FILE_NAME
-            self._state = state_before(path, inputs.region_map)
-            self._keeper = StateKeeper(path)
+        self._lock: StateLock | None = None
+        self._waiting_since_s: float | None = None
+        self._waiting_told_s = 0.0
         self._silences = 0
         self._unusable, self._unusable_s = "", float("-inf")
+        if feed.is_live:
+            self._begin_state(config.state or config.output.parent / STATE_FILE_NAME)
         self.localiser: Localiser | None = None
         self.skipped = SkippedFrames()
 
@@ -56,6 +62,8 @@ class Navigator:
         """Write down what is known."""
         if self._keeper is not None:
             self._keeper.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def on_new_camera(self, tell: Callable[[PinholeCamera], None]) -> None:
         """Have the camera told once the first frame has shown its size."""
@@ -71,7 +79,10 @@ class Navigator:
             return self._silence(moment.time_s, "frames cannot be decoded")
         if sample is None:
             self.skipped.without_telemetry += 1
-            return self._silence(moment.time_s, "no telemetry")
+            link_fault = self._feed.link_fault
+            return self._silence(
+                moment.time_s, f"no telemetry: {link_fault}" if link_fault else "no telemetry"
+            )
         if self._first_shape is not None and frame.image.shape != self._first_shape:
             self.skipped.of_another_size += 1
             return self._silence(moment.time_s, "frames have changed their size")
@@ -94,7 +105,10 @@ class Navigator:
             self._unusable, self._unusable_s = unusable, time_s
         is_recent = time_s - self._unusable_s < _SILENCE_S
         reason = self._unusable if is_recent else self._feed.fault or "no frame"
-        if self.localiser is None or not self._feed.is_live or self._heard_s is None:
+        if not self._feed.is_live:
+            return None
+        if self.localiser is None or self._heard_s is None:
+            self._tell_of_waiting(time_s, reason)
             return None
         silent_s = time_s - self._heard_s
         if silent_s < (self._silences + 1) * _SILENCE_S:
@@ -102,6 +116,25 @@ class Navigator:
         self._silences = int(silent_s / _SILENCE_S)
         reason = f"{reason} for {silent_s:.0f} s"
         return self._signed(self.localiser.without_view("", time_s, reason))
+
+    def _tell_of_waiting(self, time_s: float, reason: str) -> None:
+        """Say each ten seconds why a flight has not begun."""
+        if self._waiting_since_s is None:
+            self._waiting_since_s, self._waiting_told_s = time_s, time_s - _TELL_S + _PATIENCE_S
+        if time_s - self._waiting_told_s >= _TELL_S:
+            self._waiting_told_s = time_s
+            waited_s = time_s - self._waiting_since_s
+            logger.warning("not flying yet: %s for %.0f s", reason, waited_s)
+
+    def _begin_state(self, path: Path) -> None:
+        self._lock = StateLock(path)
+        if not self._lock.is_held:
+            logger.warning(
+                "%s is another flight's, or cannot be written: a restart will begin anew", path
+            )
+            return
+        self._state = state_before(path, self._inputs.region_map)
+        self._keeper = StateKeeper(path)
 
     def _signed(self, fix: Fix) -> Fix:
         fault = self._inputs.engine_fault

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.contract.fix import Fix, IntegrityState
-from edge_runtime.flight.kept_state import state_before
+from edge_runtime.flight.kept_state import StateLock, state_before
 from edge_runtime.flight.moments import live_moments, sampler_of_log
 from edge_runtime.flight.record import FlightRecord
 from edge_runtime.flight_camera import FlightCamera
@@ -120,3 +120,13 @@ def test_a_damaged_state_does_not_keep_a_drone_on_the_ground(
     path.write_text("{")
     assert state_before(path, region_map) is None
     assert "starting anew" in caplog.text
+
+
+def test_two_flights_never_keep_their_state_in_one_file(tmp_path: Path) -> None:
+    first = StateLock(tmp_path / "flights" / "localiser.state")
+    assert first.is_held
+    assert not StateLock(tmp_path / "flights" / "localiser.state").is_held
+    first.close()
+    again = StateLock(tmp_path / "flights" / "localiser.state")
+    assert again.is_held
+    again.close()
