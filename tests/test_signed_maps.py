@@ -161,7 +161,8 @@ def flight_arguments(folder: Path, encoder: Path, output: Path, keys: Path) -> l
 def test_a_flight_refuses_what_the_key_does_not_confirm(
     signed, keys, encoder, tmp_path, capsys, monkeypatch, damage, words
 ):
-    monkeypatch.setattr("edge_runtime.flight.inputs.open_engine", None)  # refused before that is called
+    # Refused before this is called.
+    monkeypatch.setattr("edge_runtime.flight.inputs.open_engine", None)
     damage(signed, keys)
     capsys.readouterr()
     output = tmp_path / "refused.flight"
