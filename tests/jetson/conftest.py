@@ -15,15 +15,15 @@ from tests.fabricated_machine import RELEASES, write_tree
 
 JETSON_FOLDER = Path(__file__).parents[2] / "jetson"
 INSTALLER = JETSON_FOLDER / "install.sh"
-GSTREAMER = {
-    name: "1.0"
-    for name in (
+GSTREAMER = dict.fromkeys(
+    (
         "python3-gi",
         "gir1.2-gst-plugins-base-1.0",
         "gstreamer1.0-plugins-good",
         "gstreamer1.0-plugins-bad",
-    )
-}
+    ),
+    "1.0",
+)
 PACKAGES = {
     "jetpack 5.1": {"python3-libnvinfer": "8.5.2-1+cuda11.4"},
     "jetpack 6.0": {"python3-libnvinfer": "8.6.2.3-1+cuda12.2"},
