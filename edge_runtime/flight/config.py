@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from edge_runtime.monitor.config import MonitorConfig
 from edge_runtime.outputs.open import OutputsConfig
 from edge_runtime.power_governor import PowerGovernorConfig
 from edge_runtime.sources.config import SourceConfig
+from edge_runtime.sources.uri import without_password
 from edge_runtime.telemetry.mavlink_telemetry import MavlinkTelemetryConfig
 
 
@@ -70,6 +71,13 @@ class FlightConfig:
     tensorrt: TensorRtConfig = field(default_factory=TensorRtConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
     localiser: LocaliserConfig = field(default_factory=LocaliserConfig)
+
+    @property
+    def shown(self) -> FlightConfig:
+        """These settings for logs and people: without the password that a camera's URI may hold."""
+        if self.source.uri is None:
+            return self
+        return replace(self, source=replace(self.source, uri=without_password(self.source.uri)))
 
     def __post_init__(self) -> None:
         if (self.frames is None) == (self.source.uri is None):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ class FlightEquipment:
             saved_state=navigator.saved_state_text,
             unsafe_engine=config.unsafe_engine,
             tensorrt=config.tensorrt,
-            config=to_plain(config),
+            config=to_plain(config.shown),
         )
 
     def _counts(
@@ -109,8 +109,9 @@ class FlightEquipment:
             "without_telemetry": navigator.skipped.without_telemetry,
             "log_dropped": logged.dropped,
             "log_bytes": round(logged.megabytes * 1e6),
-            "disk_free_bytes": shutil.disk_usage(folder).free,
         }
+        with suppress(OSError):  # a folder that somebody deleted costs the figure, not the flight
+            counts["disk_free_bytes"] = shutil.disk_usage(folder).free
         if self.feed.fault:
             counts["source_fault"] = self.feed.fault
         if self.feed.telemetry is not None:

@@ -102,7 +102,7 @@ def _write_flight_manifest(folder: Path, config: FlightConfig, inputs: FlightInp
         "precision": inputs.precision,
         "map_manifest_sha256": sha256_of_file(config.map / MANIFEST_NAME),
         "telemetry_sha256": None if telemetry is None else sha256_of_file(telemetry),
-        "config": json.loads(json.dumps(asdict(config), default=str)),
+        "config": json.loads(json.dumps(asdict(config.shown), default=str)),
     }
     write_manifest(folder, FLIGHT_KIND, FLIGHT_SCHEMA_VERSION, body)
 
@@ -118,7 +118,7 @@ def _kept_until_written() -> Iterator[list[Exception]]:
 
 
 def _nothing_flown(config: FlightConfig, skipped: SkippedFrames) -> SourceError | TelemetryError:
-    what = config.source.uri if config.frames is None else config.frames
+    what = config.shown.source.uri if config.frames is None else config.frames
     if skipped.without_telemetry and config.telemetry is None:
         return TelemetryError(
             f"the autopilot on {config.mavlink.connection} told no attitude for any of "

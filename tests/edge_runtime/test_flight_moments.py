@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from edge_runtime.contract.fix import Fix, IntegrityState
+from edge_runtime.flight.config import FlightConfig
 from edge_runtime.flight.kept_state import StateLock, state_before
 from edge_runtime.flight.moments import live_moments, sampler_of_log
 from edge_runtime.flight.record import FlightRecord
 from edge_runtime.flight_camera import FlightCamera
 from edge_runtime.flight_lens import FlightLens
+from edge_runtime.sources.config import SourceConfig
 from edge_runtime.sources.frame import CaptureCounters, Frame
 from edge_runtime.telemetry.log import TelemetrySample, log_of
 
@@ -130,3 +132,10 @@ def test_two_flights_never_keep_their_state_in_one_file(tmp_path: Path) -> None:
     again = StateLock(tmp_path / "flights" / "localiser.state")
     assert again.is_held
     again.close()
+
+
+def test_what_is_logged_of_a_flight_names_no_password(tmp_path: Path) -> None:
+    source = SourceConfig(uri="rtsp://pilot:secret@camera/stream")
+    config = FlightConfig(tmp_path, tmp_path, tmp_path / "x.flight", source=source)
+    assert config.shown.source.uri == "rtsp://pilot:***@camera/stream"
+    assert config.source.uri == "rtsp://pilot:secret@camera/stream"
