@@ -42,10 +42,10 @@ _TOPICS = {topic.name: topic for topic in TOPICS}
 
 
 def cut_off_flights(path: Path) -> list[Path]:
-    """Flights to recover: the one of this name, or all that a folder holds.
+    """Flights to recover: the one of this name, or all that a folder holds, if any.
 
     Raises:
-        SourceError: If there is none.
+        SourceError: If there is no such flight or folder, or the flight is whole.
     """
     stored = stored_flight(path)
     if stored is not None:
@@ -58,8 +58,8 @@ def cut_off_flights(path: Path) -> list[Path]:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
     found = [flight.folder for flight in flights if not flight.is_finished]
     found = found or unfinished_flights(path)
-    if not found:
-        raise SourceError(f"{path}: there is no flight here that was cut off")
+    if not found and not path.is_dir():
+        raise SourceError(f"{path}: no such flight, and no folder of flights")
     return found
 
 

@@ -23,7 +23,10 @@ def recover(parser: ArgumentParser) -> Action:
     )
 
     def act(options: Any) -> None:
-        for folder in cut_off_flights(options.flight):
+        folders = cut_off_flights(options.flight)
+        for folder in folders:
             print_lines(f"recovered {recover_flight(folder)}")
+        if not folders:
+            print_lines(f"nothing to recover in {options.flight}")
 
     return act

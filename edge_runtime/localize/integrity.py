@@ -49,7 +49,8 @@ class IntegrityConfig(OffMapConfig):
     """The drone must have flown this far between the views that speak for a first fix: those of a
     climb or a hover show one field, and err alike."""
     largest_speed_m_s: float = 50.0
-    """No drone flies faster: a position that implies more does not leave."""
+    """No drone flies faster: a position that jumped further than this and both radii allow does not
+    leave."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -77,8 +77,11 @@ def test_all_flights_of_a_folder_are_recovered(
     cut_off(".b.flight.8.part")
     assert main(["recover", str(tmp_path)]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.flight", "b.flight"]
-    assert main(["recover", str(tmp_path)]) == 2
-    assert "no flight here that was cut off" in capsys.readouterr().err
+    capsys.readouterr()
+    assert main(["recover", str(tmp_path)]) == 0
+    assert "nothing to recover" in capsys.readouterr().out
+    assert main(["recover", str(tmp_path / "elsewhere")]) == 2
+    assert "no such flight, and no folder" in capsys.readouterr().err
 
 
 def test_a_name_that_is_taken_is_left_alone(cut_off: Callable[..., Path], tmp_path: Path) -> None:
