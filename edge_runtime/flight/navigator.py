@@ -21,6 +21,7 @@ from edge_runtime.localize.saved_state import LocaliserState, state_as_text
 logger = logging.getLogger(__name__)
 
 STATE_FILE_NAME = "localiser.state"
+_NO_TELEMETRY = "no telemetry"
 _PATIENCE_S, _TELL_S = 3.0, 10.0
 _SILENCE_S = 1.0
 """A live flight that has had no view for so long says so, and again each time it has passed."""
@@ -79,10 +80,7 @@ class Navigator:
             return self._silence(moment.time_s, "frames cannot be decoded")
         if sample is None:
             self.skipped.without_telemetry += 1
-            link_fault = self._feed.link_fault
-            return self._silence(
-                moment.time_s, f"no telemetry: {link_fault}" if link_fault else "no telemetry"
-            )
+            return self._silence(moment.time_s, _NO_TELEMETRY)
         if self._first_shape is not None and frame.image.shape != self._first_shape:
             self.skipped.of_another_size += 1
             return self._silence(moment.time_s, "frames have changed their size")
@@ -114,8 +112,12 @@ class Navigator:
         if silent_s < (self._silences + 1) * _SILENCE_S:
             return None
         self._silences = int(silent_s / _SILENCE_S)
-        reason = f"{reason} for {silent_s:.0f} s"
+        reason = self._lasting(reason, silent_s)
         return self._signed(self.localiser.without_view("", time_s, reason))
+
+    def _lasting(self, reason: str, seconds: float) -> str:
+        fault = self._feed.link_fault if reason == _NO_TELEMETRY else ""
+        return f"{reason} for {seconds:.0f} s" + (f" ({fault})" if fault else "")
 
     def _tell_of_waiting(self, time_s: float, reason: str) -> None:
         """Say each ten seconds why a flight has not begun."""
@@ -124,7 +126,7 @@ class Navigator:
         if time_s - self._waiting_told_s >= _TELL_S:
             self._waiting_told_s = time_s
             waited_s = time_s - self._waiting_since_s
-            logger.warning("not flying yet: %s for %.0f s", reason, waited_s)
+            logger.warning("not flying yet: %s", self._lasting(reason, waited_s))
 
     def _begin_state(self, path: Path) -> None:
         self._lock = StateLock(path)
