@@ -29,7 +29,6 @@ from edge_runtime.engines import open_engine
 from edge_runtime.flight_log.config import FlightLogConfig
 from edge_runtime.flight_log.decision import decision_of
 from edge_runtime.flight_log.header import FlightHeader, software_versions
-from edge_runtime.flight_log.pictures import decode_picture
 from edge_runtime.flight_log.plain_values import from_plain, to_plain
 from edge_runtime.flight_log.reader import FlightLog, LoggedFrame, open_flight_log
 from edge_runtime.flight_log.recorder import FlightRecorder
@@ -40,6 +39,7 @@ from edge_runtime.outputs.fix_log import GEOJSON_NAME, FixLog, write_geojson
 from edge_runtime.outputs.track_picture import draw_track
 from edge_runtime.progress import progress_bar
 from edge_runtime.replay_comparison import Difference, difference_between
+from edge_runtime.sources.decoding import decode_picture
 from edge_runtime.sources.frame import Frame
 from edge_runtime.telemetry.truth import TruePlace, read_truth
 

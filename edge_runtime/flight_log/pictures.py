@@ -30,17 +30,6 @@ def encode_jpeg(image: npt.NDArray[np.uint8], quality: int) -> bytes:
     return data.tobytes()
 
 
-def decode_picture(data: bytes) -> npt.NDArray[np.uint8] | None:
-    """The RGB picture (H, W, 3) in JPEG, PNG or other bytes; None if it cannot be decoded."""
-    try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
-    if picture is None:
-        return None
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
-
-
 def picture_kind(data: bytes) -> str:
     """jpeg, png or webp, by the first bytes; other kinds are called unknown."""
     for signature, kind in _SIGNATURES.items():

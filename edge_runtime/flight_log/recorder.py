@@ -20,11 +20,12 @@ from edge_runtime.flight_log.compressed_image import encode_compressed_image
 from edge_runtime.flight_log.config import FlightLogConfig
 from edge_runtime.flight_log.header import FlightHeader, header_as_plain
 from edge_runtime.flight_log.pending import Pending, PendingQueue
-from edge_runtime.flight_log.pictures import decode_picture, encode_jpeg, picture_kind
+from edge_runtime.flight_log.pictures import encode_jpeg, picture_kind
 from edge_runtime.flight_log.plain_values import to_plain
 from edge_runtime.flight_log.rotation import RotatingLog
 from edge_runtime.localize.camera import PinholeCamera
 from edge_runtime.outputs.output import SentMessage
+from edge_runtime.sources.decoding import decode_picture
 from edge_runtime.sources.frame import Frame
 from edge_runtime.telemetry.log import TelemetrySample
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.sources.folder import decoded_picture, is_cut_short
+from edge_runtime.sources.decoding import decode_whole_picture, is_cut_short
 from edge_runtime.sources.jpeg import jpeg_size
 
 JPEG = "JPEG"
@@ -78,7 +78,7 @@ class CapturedPicture:
         if not self.is_whole:
             return None
         if self.pixel_format == JPEG:
-            return decoded_picture(self.data)
+            return decode_whole_picture(self.data)
         channels = _CHANNELS.get(self.pixel_format, 4)
         stride = len(self.data) // self.height
         rows = np.frombuffer(self.data, np.uint8, stride * self.height).reshape(self.height, stride)

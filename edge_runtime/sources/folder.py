@@ -6,14 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-import numpy.typing as npt
-
 from edge_runtime.contract.errors import SourceError
+from edge_runtime.sources.decoding import decode_whole_picture
 from edge_runtime.sources.frame import Frame
 
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 
 
@@ -54,7 +50,7 @@ def read_frame(path: Path) -> Frame:
         data = path.read_bytes()
     except OSError:
         data = b""
-    image = decoded_picture(data)
+    image = decode_whole_picture(data)
     return Frame(
         name=path.name,
         image=image,
@@ -68,21 +64,3 @@ def natural_order(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
     parts = re.findall(r"\d+|\D+", path.stem)
     ranks = [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
     return ranks, path.name
-
-
-def decoded_picture(data: bytes) -> npt.NDArray[np.uint8] | None:
-    """The RGB picture that a file's bytes hold, or None if they cannot be decoded whole."""
-    if not data or is_cut_short(data):
-        return None
-    try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
-    if picture is None:
-        return None
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG lacks its end; OpenCV would fill up the rest with grey."""
-    return data.startswith(_JPEG_START) and data.rfind(_JPEG_END, len(data) // 2) < 0

@@ -31,7 +31,7 @@ from edge_runtime.flight_log.clock import ClockAnchor, FlightClock
 from edge_runtime.flight_log.compressed_image import encode_compressed_image, picture_of
 from edge_runtime.flight_log.config import FlightLogConfig
 from edge_runtime.flight_log.header import FlightHeader
-from edge_runtime.flight_log.pictures import decode_picture, encode_jpeg
+from edge_runtime.flight_log.pictures import encode_jpeg
 from edge_runtime.flight_log.reader import (
     FlightLog,
     LoggedCounters,
@@ -44,6 +44,7 @@ from edge_runtime.flight_log.recorder import FlightRecorder
 from edge_runtime.localize.camera import PinholeCamera
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.outputs.output import SentMessage
+from edge_runtime.sources.decoding import decode_picture
 from edge_runtime.sources.frame import Frame
 from edge_runtime.telemetry.log import TelemetrySample
 

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.errors import SourceError
-from edge_runtime.sources.folder import PICTURE_SUFFIXES, is_cut_short, natural_order
+from edge_runtime.sources.decoding import is_cut_short
+from edge_runtime.sources.folder import PICTURE_SUFFIXES, natural_order
 
 _PNG_START, _PNG_END = b"\x89PNG", b"IEND"
 _LARGEST_16_BIT = 65535
