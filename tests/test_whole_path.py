@@ -29,6 +29,7 @@ FLIGHT_FILES = (
     "fixes.csv",
     "fixes.geojson",
     "fixes.jsonl",
+    "log-0001.mcap",
     "manifest.json",
     "summary.json",
     "track.png",
