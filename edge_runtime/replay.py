@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.contract.artefact import (
-    MANIFEST_NAME,
-    sha256_of_file,
     staged_directory,
     write_manifest,
 )
@@ -192,7 +190,7 @@ def _localiser(log: FlightLog, header: FlightHeader, changes: list[str]) -> tupl
     region_map.require_encoder(bundle)
     if bundle.encoder_sha256 != flown.encoder_sha256:
         changes.append(f"encoder {_short(flown.encoder_sha256)} -> {_short(bundle.encoder_sha256)}")
-    map_sha256 = sha256_of_file(header.map / MANIFEST_NAME)
+    map_sha256 = region_map.manifest_sha256
     if map_sha256 != flown.map_manifest_sha256:
         changes.append(f"map {_short(flown.map_manifest_sha256)} -> {_short(map_sha256)}")
     engine = open_engine(

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.contract.artefact import field_of, read_manifest, verify_hashes
+from edge_runtime.contract.artefact import (
+    MANIFEST_NAME,
+    field_of,
+    read_manifest,
+    sha256_of_file,
+    verify_hashes,
+)
 from edge_runtime.contract.descriptor_store import (
     DescriptorStore,
     Rows,
@@ -110,6 +117,11 @@ class RegionMap:
     """The ground itself, where the map was built with it."""
     terrain: TerrainGrid | None = None
     """Its elevations, likewise."""
+
+    @cached_property
+    def manifest_sha256(self) -> str:
+        """What tells this map from any other: the hash of its manifest, which hashes all files."""
+        return sha256_of_file(self.folder / MANIFEST_NAME)
 
     @property
     def encoder_sha256(self) -> str:

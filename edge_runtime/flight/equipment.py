@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.contract.artefact import MANIFEST_NAME, sha256_of_file
 from edge_runtime.flight.config import FlightConfig
 from edge_runtime.flight.feed import FlightFeed, open_feed
 from edge_runtime.flight.followers import FlightFollowers
@@ -87,7 +86,7 @@ class FlightEquipment:
             encoder=config.encoder,
             encoder_sha256=self.inputs.bundle.encoder_sha256,
             map=config.map,
-            map_manifest_sha256=sha256_of_file(config.map / MANIFEST_NAME),
+            map_manifest_sha256=self.inputs.region_map.manifest_sha256,
             precision=config.precision,
             engine=config.engine,
             threads=config.threads,

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edge_runtime.contract.artefact import (
-    MANIFEST_NAME,
     sha256_of_file,
     write_manifest,
 )
@@ -100,7 +99,7 @@ def _write_flight_manifest(folder: Path, config: FlightConfig, inputs: FlightInp
     body = {
         "encoder_sha256": inputs.bundle.encoder_sha256,
         "precision": inputs.precision,
-        "map_manifest_sha256": sha256_of_file(config.map / MANIFEST_NAME),
+        "map_manifest_sha256": inputs.region_map.manifest_sha256,
         "telemetry_sha256": None if telemetry is None else sha256_of_file(telemetry),
         "config": json.loads(json.dumps(asdict(config.shown), default=str)),
     }

@@ -18,7 +18,6 @@ from edge_runtime.localize.saved_state import (
     LocaliserState,
     SavedPlace,
     boot_id,
-    fingerprint,
 )
 
 _LARGEST_CERTAINTY = 0.8
@@ -62,7 +61,7 @@ def state_of(
     """A state as of now."""
     sums, weights = query.learnt
     return LocaliserState(
-        map_sha256=fingerprint(region_map),
+        map_sha256=region_map.manifest_sha256,
         encoder_sha256=region_map.encoder_sha256,
         wall_time_s=time.time(),
         monotonic_s=time.monotonic(),

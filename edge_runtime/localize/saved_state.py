@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.contract.artefact import MANIFEST_NAME, replace_file, sha256_of_file
+from edge_runtime.contract.artefact import replace_file
 from edge_runtime.contract.errors import OutputError, StateError
 from edge_runtime.contract.region_map import RegionMap
 
@@ -69,11 +69,6 @@ class LocaliserState:
     """How old the place was when the state was read."""
     read_at_monotonic_s: float | None = None
     """When that was."""
-
-
-def fingerprint(region_map: RegionMap) -> str:
-    """What tells a map from any other."""
-    return sha256_of_file(region_map.folder / MANIFEST_NAME)
 
 
 def boot_id() -> str:
@@ -131,7 +126,7 @@ def load_state(
         StateError: If the file cannot be read or is no state.
     """
     state = _read(path)
-    if state.map_sha256 != fingerprint(region_map):
+    if state.map_sha256 != region_map.manifest_sha256:
         _log.warning("%s is of another map than %s: starting anew", path, region_map.folder)
         return None
     if state.encoder_sha256 != region_map.encoder_sha256:

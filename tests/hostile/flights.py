@@ -28,7 +28,6 @@ from edge_runtime.localize.saved_state import (
     LocaliserState,
     SavedPlace,
     boot_id,
-    fingerprint,
     load_state,
     save_state,
 )
@@ -83,7 +82,7 @@ def saved_state(folder: Path, closing: ExitStack) -> InputReader:
         height_is_given=True,
     )
     state = LocaliserState(
-        map_sha256=fingerprint(region_map),
+        map_sha256=region_map.manifest_sha256,
         encoder_sha256=region_map.encoder_sha256,
         wall_time_s=time.time(),
         monotonic_s=time.monotonic(),

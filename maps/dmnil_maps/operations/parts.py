@@ -14,7 +14,6 @@ import numpy.typing as npt
 from dmnil_maps.map_arrays import set_distinctiveness
 from dmnil_maps.map_bounds import bounds_of
 from dmnil_maps.picture_digest import read_digests, write_digests
-from edge_runtime.contract.artefact import MANIFEST_NAME, sha256_of_file
 from edge_runtime.contract.map_lattice import map_order
 from edge_runtime.contract.region_map import MapLevel, PreviewPicture, RegionMap
 from edge_runtime.contract.region_map_writer import MapContents, write_region_map
@@ -166,7 +165,7 @@ def provenance_after(
         "from": [
             {
                 "map": source.folder.resolve().name,
-                "manifest_sha256": sha256_of_file(source.folder / MANIFEST_NAME),
+                "manifest_sha256": source.manifest_sha256,
             }
             for source in sources
         ],

@@ -18,7 +18,7 @@ from dmnil_maps.store.schema import (
     files_collection_of,
     tile_rows,
 )
-from edge_runtime.contract.artefact import MANIFEST_NAME, sha256_of_file
+from edge_runtime.contract.artefact import MANIFEST_NAME
 from edge_runtime.contract.errors import ConfigError, MapError
 from edge_runtime.contract.region_map import (
     MEAN_FILE,
@@ -138,7 +138,7 @@ def _prepare(
     """Make sure that the collection is there and this map's."""
     own = {
         "encoder_sha256": region_map.encoder_sha256,
-        "manifest_sha256": sha256_of_file(region_map.folder / MANIFEST_NAME),
+        "manifest_sha256": region_map.manifest_sha256,
         "tiles": len(region_map.tiles),
         "descriptor_size": region_map.descriptor_size,
         "map": region_map.folder.resolve().name,
