@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import replace
 
 from edge_runtime.contract.errors import DmnilError
 from edge_runtime.sources.capture import (
@@ -16,6 +15,7 @@ from edge_runtime.sources.capture import (
     CaptureLostError,
     OpenCapture,
 )
+from edge_runtime.sources.capture_tally import CaptureTally
 from edge_runtime.sources.capture_watch import CaptureWatch
 from edge_runtime.sources.config import SourceConfig
 from edge_runtime.sources.frame import CaptureCounters, Frame
@@ -53,7 +53,7 @@ class CaptureSource:
         self._ends = ends
         self._slot: NewestSlot[tuple[int, CapturedPicture]] = NewestSlot()
         self._guard = threading.Lock()
-        self._counters = CaptureCounters()
+        self._tally = CaptureTally()
         self._number = 0
         self._fault = f"{shown}: opening"
         self._is_faulty = False
@@ -79,7 +79,7 @@ class CaptureSource:
             if image is not None:
                 encoded = picture.data if picture.pixel_format == JPEG else None
                 return Frame(f"{number:06d}", image, number, picture.time_s, encoded)
-            self._count(undecodable=1, captured=-1)
+            self._tally.add(undecodable=1, captured=-1)
 
     @property
     def has_ended(self) -> bool:
@@ -97,9 +97,7 @@ class CaptureSource:
     @property
     def counters(self) -> CaptureCounters:
         """Counts since the start."""
-        with self._guard:
-            counters = self._counters
-        return replace(counters, dropped=counters.dropped + self._slot.replaced)
+        return self._tally.counters(self._slot.replaced)
 
     def close(self) -> None:
         """Stop capturing and release the camera."""
@@ -133,7 +131,7 @@ class CaptureSource:
             self._set_fault(f"{fault}; opening again in {wait_s:.1f} s")
             self._stop.wait(wait_s)
             wait_s = min(2.0 * wait_s, self._config.longest_wait_s)
-            self._count(reconnects=1)
+            self._tally.add(reconnects=1)
         with self._guard:
             self._has_ended = True
             self._fault = f"{self._shown}: {'closed' if self._stop.is_set() else 'ended'}"
@@ -149,7 +147,7 @@ class CaptureSource:
                 if picture is None:
                     silence = watch.silence(now_s)
                     if silence:
-                        self._count(stalls=1)
+                        self._tally.add(stalls=1)
                         raise CaptureLostError(silence)
                 else:
                     self._take_in(picture, watch)
@@ -160,27 +158,21 @@ class CaptureSource:
         """Offer a picture that is new and whole."""
         self._number += 1 + picture.skipped
         if not picture.is_whole:
-            self._count(undecodable=1, captured=picture.skipped, dropped=picture.skipped)
+            self._tally.add(undecodable=1, captured=picture.skipped, dropped=picture.skipped)
             return
-        self._count(captured=1 + picture.skipped, dropped=picture.skipped)
+        self._tally.add(captured=1 + picture.skipped, dropped=picture.skipped)
         if not picture.is_timed:
-            self._count(dropped=1)
+            self._tally.add(dropped=1)
             return
         if watch.is_new(picture):
             self._slot.put((self._number, picture))
             self._set_fault("")
             watch.require_prompt(picture)
             return
-        self._count(repeated=1)
+        self._tally.add(repeated=1)
         stuck = watch.stuck(picture.arrival_s)
         if stuck:
             self._set_fault(stuck)
-
-    def _count(self, **added: int) -> None:
-        """Add to the counters."""
-        with self._guard:
-            values = {name: getattr(self._counters, name) + by for name, by in added.items()}
-            self._counters = replace(self._counters, **values)
 
     def _set_fault(self, what: str) -> None:
         """Say what is wrong, in the log once per trouble, and that it is over."""

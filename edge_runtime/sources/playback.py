@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from edge_runtime.sources.capture_tally import CaptureTally
 from edge_runtime.sources.config import SourceConfig
 from edge_runtime.sources.frame import CaptureCounters, Frame
 from edge_runtime.sources.newest_frame import NewestSlot
@@ -52,7 +53,7 @@ class PlaybackSource:
         self._config = config
         self._shown = shown
         self._guard = threading.Lock()
-        self._counters = CaptureCounters()
+        self._tally = CaptureTally()
         self._slot: NewestSlot[Frame] = NewestSlot()
         self._stop = threading.Event()
         self._is_played = self._is_held_back = False
@@ -100,9 +101,7 @@ class PlaybackSource:
     @property
     def counters(self) -> CaptureCounters:
         """Counts since the start."""
-        with self._guard:
-            counters = self._counters
-        return replace(counters, dropped=counters.dropped + self._slot.replaced)
+        return self._tally.counters(self._slot.replaced)
 
     def close(self) -> None:
         """Stop playing."""
@@ -134,7 +133,7 @@ class PlaybackSource:
         """Put out one frame when it is due; False once nobody wants any."""
         late_s = time.monotonic() - (self.clock_start_s + time_s)
         if self._recording.may_skip and late_s > self._recording.interval_s:
-            self._count(captured=1, dropped=1)
+            self._tally.add(captured=1, dropped=1)
             return not self._stop.is_set()
         if late_s > _LATEST_S:
             if not self._is_held_back:
@@ -151,10 +150,5 @@ class PlaybackSource:
 
     def _decoded(self, time_s: float, decode: Callable[[], Frame]) -> Frame:
         frame = decode()
-        self._count(captured=int(frame.image is not None), undecodable=int(frame.image is None))
+        self._tally.add(captured=int(frame.image is not None), undecodable=int(frame.image is None))
         return replace(frame, time_s=self.clock_start_s + time_s)
-
-    def _count(self, **added: int) -> None:
-        with self._guard:
-            values = {name: getattr(self._counters, name) + by for name, by in added.items()}
-            self._counters = replace(self._counters, **values)
