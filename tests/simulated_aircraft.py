@@ -7,6 +7,7 @@ of pymavlink: no flight code runs in it.
 from __future__ import annotations
 
 import csv
+import importlib.util
 import itertools
 import socket
 import threading
@@ -18,7 +19,18 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 
+NEEDED = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("gi") is None,
+        reason="the simulated camera needs GStreamer's Python bindings (PyGObject)",
+    ),
+    pytest.mark.skipif(
+        importlib.util.find_spec("pymavlink") is None, reason="the autopilot needs pymavlink"
+    ),
+]
+"""Skips tests where the simulated aircraft cannot fly."""
 FAR_AWAY_DEG = (-33.0, 151.0)
 """What the autopilot says of its own position: a spoofed receiver's."""
 _ATTITUDE_HZ = 50.0

@@ -5,7 +5,6 @@ The sample's flight is played five times as fast as it was flown: 4 frames a sec
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import threading
@@ -18,17 +17,9 @@ import pytest
 from edge_runtime.contract.fix import IntegrityState
 from edge_runtime.sample_flight import SAMPLE_ENCODER, SAMPLE_FLIGHT, SAMPLE_MAP
 from tests.live_flight import LiveFlight, ScoredFix, scored_fixes
-from tests.simulated_aircraft import SimulatedAircraft
+from tests.simulated_aircraft import NEEDED, SimulatedAircraft
 
-pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("gi") is None,
-        reason="the simulated camera needs GStreamer's Python bindings (PyGObject)",
-    ),
-    pytest.mark.skipif(
-        importlib.util.find_spec("pymavlink") is None, reason="the autopilot needs pymavlink"
-    ),
-]
+pytestmark = NEEDED
 SPEED_UP = 5.0
 CLIMB_S = 35.0
 OPTIONS = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -29,6 +28,7 @@ from edge_runtime.outputs.fix_log import read_fixes
 from edge_runtime.sample_flight import SAMPLE_ENCODER, SAMPLE_FLIGHT, SAMPLE_MAP
 from tests.live_flight import LiveFlight, scored_fixes
 from tests.simulated_aircraft import (
+    NEEDED,
     FlightPlan,
     Shot,
     SimulatedAircraft,
@@ -45,15 +45,7 @@ from tests.test_live_faults import (
     wait_for_state,
 )
 
-pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("gi") is None,
-        reason="the simulated camera needs GStreamer's Python bindings (PyGObject)",
-    ),
-    pytest.mark.skipif(
-        importlib.util.find_spec("pymavlink") is None, reason="the autopilot needs pymavlink"
-    ),
-]
+pytestmark = NEEDED
 TRUTH = SAMPLE_FLIGHT / "truth.csv"
 
 

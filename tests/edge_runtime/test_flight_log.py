@@ -353,10 +353,8 @@ def test_the_disk_is_not_filled_to_the_last_byte(
     assert "goes on without it" in caplog.text
 
 
-def test_a_live_flight_never_waits_for_a_slow_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recorder, "_MOST_ENTRIES", 10)
+def disk_behind_a_gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The log's disk takes nothing, for five seconds a write, until the gate is set."""
     gate = threading.Event()
     write = os.write
 
@@ -365,6 +363,14 @@ def test_a_live_flight_never_waits_for_a_slow_disk(
         return write(descriptor, data)
 
     monkeypatch.setattr(log_file.os, "write", slow)
+    return gate
+
+
+def test_a_live_flight_never_waits_for_a_slow_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_MOST_ENTRIES", 10)
+    gate = disk_behind_a_gate(monkeypatch)
     log = recorder_in(tmp_path, is_live=True)
     started = time.monotonic()
     for number in range(200):
@@ -382,14 +388,7 @@ def test_pictures_go_first_where_memory_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "_MOST_BYTES", 50_000)
-    gate = threading.Event()
-    write = os.write
-
-    def slow(descriptor: int, data: Any) -> int:
-        gate.wait(5.0)
-        return write(descriptor, data)
-
-    monkeypatch.setattr(log_file.os, "write", slow)
+    gate = disk_behind_a_gate(monkeypatch)
     log = recorder_in(tmp_path, is_live=True)
     for number in range(20):
         log.frame(log.as_logged(Frame(f"{number}", picture(number), number, 1.0)), STILL)
