@@ -98,10 +98,10 @@ class _WholeWrites:
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._is_locked = False
         self._pending = bytearray()
         self._committed = 0
+        self._lock()
 
     def write(self, data: bytes) -> int:
         self._pending += data
@@ -118,6 +118,8 @@ class _WholeWrites:
         """Nothing: only `commit` reaches the disk."""
 
     def commit(self, *, durable: bool) -> None:
+        if not self._is_locked:  # somebody who looked whether it is written held it for a moment
+            self._lock()
         left = memoryview(bytes(self._pending))
         try:
             while left:
@@ -130,6 +132,11 @@ class _WholeWrites:
             raise
         self._committed += len(self._pending)
         self._pending = bytearray()
+
+    def _lock(self) -> None:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._is_locked = True
 
     def close(self) -> None:
         if self._descriptor >= 0:

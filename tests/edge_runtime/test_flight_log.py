@@ -451,22 +451,41 @@ def test_what_was_written_before_kill_9_is_read(tmp_path: Path) -> None:
     assert "cut off" in log.damage[0]
 
 
+def is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return path.exists()
+    return False
+
+
 def test_a_file_is_locked_while_it_is_written(tmp_path: Path) -> None:
-    path = tmp_path / "log-0001.mcap"
-
-    def is_locked() -> bool:
-        try:
-            with path.open("rb") as stream:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return path.exists()
-        return False
-
     log = recorder_in(tmp_path)
     log.fix(FIX)
-    assert waited_for(is_locked)
+    assert waited_for(lambda: is_locked(tmp_path / "log-0001.mcap"))
     log.close()
-    assert not is_locked()
+    assert not is_locked(tmp_path / "log-0001.mcap")
+
+
+def test_a_file_is_locked_even_if_another_flight_looked_at_it_that_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+    refused: list[int] = []
+
+    def flock_refused_once(descriptor: int, operation: int) -> None:
+        if operation & fcntl.LOCK_EX and not refused:
+            refused.append(operation)
+            raise BlockingIOError
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_refused_once)
+    log = recorder_in(tmp_path)
+    log.fix(FIX)
+    assert waited_for(lambda: is_locked(tmp_path / "log-0001.mcap"))
+    assert refused
+    log.close()
 
 
 # Damage
