@@ -7,19 +7,21 @@ rendering or encoding again.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-from campaign_weather import WEATHER, weathered
+from campaign_plans import MAPS, FlightPlan, TakeOffPlan
+from campaign_take_off import take_off_path
+from campaign_weather import weathered
 
 from dmnil_maps.build import build_map
 from dmnil_maps.build_config import BuildConfig
 from dmnil_maps.sample_world.appearance import SATELLITE, random_appearance
 from dmnil_maps.sample_world.camera_view import DroneRenderer
-from dmnil_maps.sample_world.flight import plan_flight
+from dmnil_maps.sample_world.flight import TimedPose, plan_flight
 from dmnil_maps.sample_world.satellite import render_satellite, write_geotiff
 from dmnil_maps.sample_world.world import World, generate_world
 from edge_runtime.contract.artefact import write_whole
@@ -32,32 +34,8 @@ SURFACE_RESOLUTION_M = 0.4
 LATITUDE_DEG, LONGITUDE_DEG = 47.2, 9.6
 CAMERA = PinholeCamera.from_equivalent_focal_length(384, 216, 24.0)
 FRAMES, INTERVAL_S = 80, 1.25
-FOREIGN_EVERY = 5
-
-MAPS = {"town": 101, "doubles": 102, "part": 103}
-"""Kinds of maps and the seed of their world: all of a town; a town whose western quarter is there
-twice, which is what look-alike streets are at their worst; and the eastern 70 % of a town that is
-flown over whole."""
 DOUBLED_M, PART_SHARE = 500.0, 0.7
-
-
-@dataclass(frozen=True)
-class FlightPlan:
-    """One flight of the campaign, drawn from its number alone."""
-
-    number: int
-    map_kind: str
-    world_seed: int
-    weather: str
-    weather_strength: float
-    height_m: float
-    pitch_deg: float
-    speed_m_s: float
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether it is flown over another world than its map's."""
-        return self.world_seed != MAPS[self.map_kind]
+_RENDERING, _PATH = 53, 55
 
 
 @dataclass(frozen=True)
@@ -72,26 +50,6 @@ class RenderedFlight:
     def picture(self, frame: int) -> np.ndarray:
         """A frame (H, W, 3) RGB."""
         return cv2.cvtColor(cv2.imdecode(self.pictures[frame], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-
-
-def plan_of(number: int, seed: int) -> FlightPlan:
-    """Draw a flight: every fifth is over a world that its map does not show."""
-    rng = np.random.default_rng([seed, number, 51])
-    kinds = list(MAPS)
-    map_kind = kinds[number % len(kinds)]
-    world_seed = MAPS[map_kind]
-    if number % FOREIGN_EVERY == FOREIGN_EVERY - 1:
-        world_seed = MAPS[kinds[(number + 1 + int(rng.integers(2))) % len(kinds)]]
-    return FlightPlan(
-        number=number,
-        map_kind=map_kind,
-        world_seed=world_seed,
-        weather=WEATHER[(number // 2) % len(WEATHER)],
-        weather_strength=float(rng.uniform()),
-        height_m=float(rng.uniform(80.0, 160.0)),
-        pitch_deg=float(rng.choice([-90.0, -60.0, -45.0])),
-        speed_m_s=float(rng.uniform(8.0, 15.0)),
-    )
 
 
 @lru_cache(maxsize=len(MAPS))
@@ -132,7 +90,7 @@ def map_of(kind: str, encoder: Path, folder: Path) -> Path:
 
 def rendered(plan: FlightPlan, seed: int, folder: Path) -> RenderedFlight:
     """Render a flight, or read it where it has been rendered before."""
-    path = folder / f"{plan.number:03d}.frames.npz"
+    path = folder / f"{plan.name}.frames.npz"
     if path.is_file():
         with np.load(path) as stored:
             count = len(stored["time_s"])
@@ -149,39 +107,34 @@ def rendered(plan: FlightPlan, seed: int, folder: Path) -> RenderedFlight:
 
 def _render(plan: FlightPlan, seed: int) -> RenderedFlight:
     world = world_of(plan.world_seed)
-    rng = np.random.default_rng([seed, plan.number, 53])
+    rng = plan.drawing(seed, _RENDERING)
     appearance = replace(random_appearance(rng), jpeg_quality=int(rng.integers(75, 95)))
-    climb_s = plan.height_m / 4.0 + 12.0
-    duration_s = climb_s + FRAMES * INTERVAL_S
-    timed = plan_flight(
-        world,
-        1000 * seed + plan.number,
-        duration_s,
-        1.0 / INTERVAL_S,
-        plan.height_m,
-        plan.speed_m_s,
-        plan.pitch_deg,
-    )
-    high = next(i for i, at in enumerate(timed) if at.pose.height_m >= 0.6 * plan.height_m)
     renderer = DroneRenderer(world, appearance, SURFACE_RESOLUTION_M)
     pictures, poses, times = [], [], []
-    for frame, at in enumerate(timed[high : high + FRAMES]):
+    for frame, at in enumerate(_path(plan, seed, world)):
         picture = renderer.render(at.pose, CAMERA)
         picture = weathered(
             picture, plan.weather, plan.weather_strength, 1000 * plan.number + frame
         )
         quality = [cv2.IMWRITE_JPEG_QUALITY, appearance.jpeg_quality]
         pictures.append(cv2.imencode(".jpg", picture[..., ::-1], quality)[1])
-        pose = at.pose
-        poses.append(
-            [
-                pose.east_m,
-                pose.north_m,
-                pose.height_m,
-                pose.heading_deg,
-                pose.pitch_deg,
-                pose.roll_deg,
-            ]
-        )
+        poses.append(astuple(at.pose))
         times.append(at.time_s)
     return RenderedFlight(np.array(times), np.array(poses), pictures)
+
+
+def _path(plan: FlightPlan, seed: int, world: World) -> list[TimedPose]:
+    if isinstance(plan, TakeOffPlan):
+        return take_off_path(world, plan, plan.drawing(seed, _PATH))
+    climb_s = plan.height_m / 4.0 + 12.0
+    timed = plan_flight(
+        world,
+        1000 * seed + plan.number,
+        climb_s + FRAMES * INTERVAL_S,
+        1.0 / INTERVAL_S,
+        plan.height_m,
+        plan.speed_m_s,
+        plan.pitch_deg,
+    )
+    high = next(i for i, at in enumerate(timed) if at.pose.height_m >= 0.6 * plan.height_m)
+    return timed[high : high + FRAMES]
