@@ -103,6 +103,8 @@ class SimulatedAutopilot:
 def autopilot_on_udp(port: int, **settings: Any) -> SimulatedAutopilot:
     """One that speaks to a port of this machine."""
     endpoint = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    # Nothing that was sent is lost while the double's thread waits for its turn.
+    endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     endpoint.bind(("127.0.0.1", 0))
 
     def receive(timeout_s: float) -> bytes:
@@ -158,13 +160,3 @@ class _Closing(SimulatedAutopilot):
     def __exit__(self, *exception: object) -> None:
         super().__exit__(*exception)
         self._release()
-
-
-def wait_until(condition: Callable[[], object], limit_s: float = 5.0) -> bool:
-    """Whether the condition came true in time."""
-    end_s = time.monotonic() + limit_s
-    while time.monotonic() < end_s:
-        if condition():
-            return True
-        time.sleep(0.005)
-    return False

@@ -357,8 +357,8 @@ class MavlinkLink:
         if self._boot_ms is not None and boot_ms + _RESTART_MS < self._boot_ms:
             self._count("autopilot_restarts")
             logger.warning("the autopilot started anew: its clock went back")
-            with self._timesync_lock:
-                self._timesync.reset()
+            with self._timesync_lock:  # a TIMESYNC answer may have told already
+                self._timesync.follow_restart(boot_ms * 1_000_000)
         self._boot_ms = boot_ms
 
     # The clock

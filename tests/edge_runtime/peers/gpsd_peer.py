@@ -11,6 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.free_ports import free_port
+from tests.waiting import PATIENCE_S
+
 GPSD = shutil.which("gpsd") or shutil.which("gpsd", path="/usr/sbin:/usr/local/sbin")
 GPSD_MISSING = "" if GPSD else "gpsd is not installed: apt-get install gpsd"
 
@@ -19,8 +22,7 @@ class GpsdPeer:
     """gpsd in a process of its own, watched over its socket."""
 
     def __init__(self, source: str, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self._log = folder / "gpsd.log"
         self._source = source
         self._pending = b""
@@ -33,7 +35,7 @@ class GpsdPeer:
             stdout=self._log_stream,
             stderr=self._log_stream,
         )
-        end_s = time.monotonic() + 10.0
+        end_s = time.monotonic() + PATIENCE_S
         while True:
             try:
                 self._socket = socket.create_connection(("127.0.0.1", self._port), 1.0)
@@ -52,7 +54,11 @@ class GpsdPeer:
 
     def _stop(self) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(60)
         self._log_stream.close()
 
     def reports(self, wait_s: float) -> list[dict[str, Any]]:

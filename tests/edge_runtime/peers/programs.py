@@ -8,7 +8,6 @@ import os
 import pty
 import select
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -25,12 +24,6 @@ _MAVPROXY = shutil.which("mavproxy.py") or shutil.which(
     "mavproxy.py", path=str(Path(sys.executable).parent)
 )
 MAVPROXY_MISSING = "" if _MAVPROXY else "MAVProxy is not installed: the extra `peers` brings it"
-
-
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Program:
@@ -59,11 +52,11 @@ class Program:
             self._process.stdin.close()
         self._process.terminate()
         try:
-            self._process.wait(5)
+            self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(5)
-        self._reader.join(5)
+            self._process.wait(60)
+        self._reader.join(60)
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._errors.close()
