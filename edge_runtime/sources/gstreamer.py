@@ -79,6 +79,7 @@ class GstreamerCapture:
         self._take_first_video_alone()
         self._system_clock = gst.SystemClock.obtain()
         self._pipeline.use_clock(self._system_clock)
+        self._clock_ahead_s = _ahead_of_monotonic_s(self._system_clock)
         self._bus = self._pipeline.get_bus()
         self._guard = threading.Lock()
         self._arrivals: OrderedDict[int, tuple[int, float]] = OrderedDict()
@@ -171,9 +172,7 @@ class GstreamerCapture:
         )
         if running == none:
             return None
-        # The same clock on Linux; elsewhere its zero may be another.
-        now_s, clock_s = time.monotonic(), self._system_clock.get_time() * 1e-9
-        return float((self._pipeline.get_base_time() + running) * 1e-9 + (now_s - clock_s))
+        return float((self._pipeline.get_base_time() + running) * 1e-9 - self._clock_ahead_s)
 
     def _raise_what_the_bus_says(self, timeout_ns: int) -> None:
         """Raise CaptureLostError if an element reported an error."""
@@ -214,6 +213,20 @@ def camera_sends_jpeg(gst: Any, device: str) -> bool:
     finally:
         camera.set_state(gst.State.NULL)
     return "image/jpeg" in names
+
+
+def _ahead_of_monotonic_s(clock: Any) -> float:
+    """How far a clock is ahead of `time.monotonic()`: 0 on Linux, elsewhere its zero is another.
+
+    Of several looks the quickest counts: in others this thread may have been kept waiting.
+    """
+    looks = []
+    for _ in range(8):
+        before_s = time.monotonic()
+        clock_s = clock.get_time() * 1e-9
+        after_s = time.monotonic()
+        looks.append((after_s - before_s, clock_s - (before_s + after_s) / 2.0))
+    return float(min(looks)[1])
 
 
 def _parsed(gst: Any, text: str) -> tuple[Any, Any]:

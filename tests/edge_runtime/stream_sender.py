@@ -1,6 +1,6 @@
 """A camera in a process of its own, so that it can be killed: RTSP server, or RTP or TS sender.
 
-python stream_sender.py rtsp|rtp|udp PORT [--codec h264|h265|mjpeg] [--sound] [--frames N]
+python stream_sender.py rtsp|rtp|udp PORT [--codec h264|h265|mjpeg] [--sound]
 """
 
 from __future__ import annotations
@@ -35,21 +35,18 @@ ENCODERS = {
 PAYLOADERS = {"h264": "rtph264pay", "h265": "rtph265pay", "mjpeg": "rtpjpegpay"}
 
 
-def film(camera: Any, frames: int | None) -> None:
+def film(camera: Any) -> None:
     """Expose a frame each interval, until nobody takes any."""
     due_s = time.monotonic()
-    while frames is None or frames > 0:
+    while True:
         due_s = max(due_s + 1.0 / RATE_HZ, time.monotonic())
         time.sleep(max(0.0, due_s - time.monotonic()))
         data = clock_picture(time.monotonic()).tobytes()
         if camera.emit("push-buffer", Gst.Buffer.new_wrapped(data)) != Gst.FlowReturn.OK:
             return
-        frames = None if frames is None else frames - 1
-    while True:
-        time.sleep(1.0)
 
 
-def serve_rtsp(port: int, codec: str, frames: int | None, *, sound: bool) -> None:
+def serve_rtsp(port: int, codec: str, *, sound: bool) -> None:
     server = GstRtspServer.RTSPServer()
     server.set_service(str(port))
     factory = GstRtspServer.RTSPMediaFactory()
@@ -67,7 +64,7 @@ def serve_rtsp(port: int, codec: str, frames: int | None, *, sound: bool) -> Non
 
     def configure(_factory: Any, media: Any) -> None:
         camera = media.get_element().get_by_name("camera")
-        threading.Thread(target=film, args=(camera, frames), daemon=True).start()
+        threading.Thread(target=film, args=(camera,), daemon=True).start()
 
     factory.connect("media-configure", configure)
     server.get_mount_points().add_factory("/live", factory)
@@ -77,14 +74,14 @@ def serve_rtsp(port: int, codec: str, frames: int | None, *, sound: bool) -> Non
     GLib.MainLoop().run()
 
 
-def send(kind: str, port: int, codec: str, frames: int | None) -> None:
+def send(kind: str, port: int, codec: str) -> None:
     wrap = "mpegtsmux alignment=7" if kind == "udp" else PAYLOADERS[codec]
     sink = f"udpsink host=127.0.0.1 port={port} sync=false"
     pipeline = Gst.parse_launch(f"{CAMERA} ! {ENCODERS[codec]} ! {wrap} ! {sink}")
     pipeline.set_state(Gst.State.PLAYING)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    film(pipeline.get_by_name("camera"), frames)
+    film(pipeline.get_by_name("camera"))
 
 
 def main() -> None:
@@ -93,13 +90,12 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--codec", default="h264")
     parser.add_argument("--sound", action="store_true")
-    parser.add_argument("--frames", type=int)
     options = parser.parse_args()
     Gst.init(None)
     if options.kind == "rtsp":
-        serve_rtsp(options.port, options.codec, options.frames, sound=options.sound)
+        serve_rtsp(options.port, options.codec, sound=options.sound)
     else:
-        send(options.kind, options.port, options.codec, options.frames)
+        send(options.kind, options.port, options.codec)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.contract.errors import SourceError
 from edge_runtime.doctor.artefacts import check_source
-from edge_runtime.doctor.finding import Status
+from edge_runtime.doctor.finding import Finding, Status
 from edge_runtime.sources.capture import CaptureLostError
 from edge_runtime.sources.config import SourceConfig
 from edge_runtime.sources.exposure_clock import ExposureClock
@@ -37,9 +37,13 @@ from edge_runtime.sources.gstreamer import (
 from edge_runtime.sources.open import open_live_source
 from edge_runtime.sources.pipeline import pipeline_text
 from tests.edge_runtime.clock_picture import HEIGHT, WIDTH, shown_time_s
+from tests.free_ports import free_port
+from tests.waiting import PATIENCE_S, wait_until
 
 SENDER = Path(__file__).with_name("stream_sender.py")
 FRAME_S = 0.05
+LOST_SHARE = 2.0
+"""Of torn frames to whole ones: the kernel keeps few packets for a thread that waits its turn."""
 NEEDED = (
     "videotestsrc",
     "appsink",
@@ -88,15 +92,12 @@ def sender(kind: str, port: int, *options: str) -> Iterator[subprocess.Popen[str
 
 @pytest.fixture
 def port() -> int:
-    """A port of loopback that nobody uses, for TCP and UDP."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
-def frames_of(source: LiveSource, count: int, timeout_s: float = 8.0) -> list[Frame]:
+def frames_of(source: LiveSource, count: int) -> list[Frame]:
     """The next frames; fails with the source's own words if they do not come."""
-    until_s = time.monotonic() + timeout_s
+    until_s = time.monotonic() + PATIENCE_S
     frames: list[Frame] = []
     while len(frames) < count and time.monotonic() < until_s:
         frame = source.newest(0.2)
@@ -106,24 +107,44 @@ def frames_of(source: LiveSource, count: int, timeout_s: float = 8.0) -> list[Fr
     return frames
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 8.0) -> bool:
-    end_s = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < end_s:
-        time.sleep(0.01)
-    return condition()
+@dataclass(frozen=True)
+class Stamps:
+    """Times of frames beside those that their pictures show, seconds."""
 
-
-def stamp_errors_s(frames: list[Frame]) -> list[float]:
+    errors_s: list[float]
     """How far the frames' times are from the moments that their pictures show."""
-    errors_s = []
-    for frame in frames:
+    way_s: float
+    """What the promptest picture took to come: a busy machine's part in the errors."""
+
+    @property
+    def middle_s(self) -> float:
+        return statistics.median(self.errors_s)
+
+    def are_of_exposure(self) -> bool:
+        return abs(self.middle_s) < FRAME_S / 2 + self.way_s
+
+    def are_of_exposure_or_some_frames_later(self) -> bool:
+        """Where a decoder knows only at a later frame that one is whole."""
+        return -0.01 < self.middle_s < 4 * FRAME_S + self.way_s
+
+
+def stamps_of(source: LiveSource, count: int, largest_torn_share: float = 0.1) -> Stamps:
+    """The stamps of the next whole frames; fails where too many are torn."""
+    errors_s: list[float] = []
+    ways_s: list[float] = []
+    seen = 0
+    while len(errors_s) < count:
+        (frame,) = frames_of(source, 1)
+        taken_s = time.monotonic()
+        seen += 1
         assert frame.image is not None
         assert frame.time_s is not None
         shown_s = shown_time_s(frame.image, frame.time_s)
         if shown_s is not None:
             errors_s.append(frame.time_s - shown_s)
-    assert len(errors_s) >= 0.9 * len(frames), "pictures are torn"
-    return errors_s
+            ways_s.append(taken_s - shown_s)
+        assert seen - len(errors_s) <= max(1, largest_torn_share * count), "pictures are torn"
+    return Stamps(errors_s, min(ways_s))
 
 
 # Pipelines
@@ -132,18 +153,19 @@ def stamp_errors_s(frames: list[Frame]) -> list[float]:
 def test_a_slow_consumer_gets_the_newest_frame_of_a_pipeline_and_drops_are_counted() -> None:
     with closing(open_live_source(f"{BALL},framerate=50/1")) as source:
         frames = frames_of(source, 1)
-        for _ in range(8):
+        until_s = time.monotonic() + PATIENCE_S
+        while source.counters.dropped < 20 and time.monotonic() < until_s:
             time.sleep(0.1)
             frames += frames_of(source, 1)
         counters = source.counters
-        assert source.fault == ""
+        assert wait_until(lambda: source.fault == "")
         assert "videotestsrc is-live=true" in source.description
     numbers = [frame.number for frame in frames if frame.number is not None]
     assert numbers == sorted(set(numbers))
     assert [frame.name for frame in frames] == [f"{number:06d}" for number in numbers]
     assert counters.dropped >= 20
     still_waiting = counters.captured - counters.dropped - counters.repeated - len(frames)
-    assert still_waiting in (0, 1)
+    assert still_waiting in (0, 1, 2)  # one that is counted is laid down a moment later
     # Live sources stamp frames with the moment that their clock gave: 20 ms apart, dropped or not.
     times_s = np.array([frame.time_s for frame in frames])
     assert np.diff(times_s) == pytest.approx(np.diff(numbers) * 0.02, abs=0.002)
@@ -173,9 +195,9 @@ def test_a_camera_that_sends_one_picture_for_ever_is_stuck() -> None:
     )
     with closing(open_live_source(frozen, SourceConfig(stuck_s=0.3, stall_s=5.0))) as source:
         frames_of(source, 1)
-        assert until(lambda: "has not changed for" in source.fault)
+        assert wait_until(lambda: "has not changed for" in source.fault)
         assert source.newest(0.2) is None
-        assert source.counters.repeated >= 5
+        assert wait_until(lambda: source.counters.repeated >= 5)
 
 
 def test_a_pipeline_that_stalls_is_run_again() -> None:
@@ -188,8 +210,8 @@ def test_a_pipeline_that_stalls_is_run_again() -> None:
     )
     with closing(open_live_source(stalling, QUICK)) as source:
         frames_of(source, 1)
-        assert until(lambda: "no frame for 0." in source.fault)
-        assert until(lambda: source.counters.captured > 10)
+        assert wait_until(lambda: "no frame for" in source.fault)
+        assert wait_until(lambda: source.counters.captured > 10)
         assert source.counters.stalls >= 1
         assert not source.has_ended
 
@@ -197,7 +219,7 @@ def test_a_pipeline_that_stalls_is_run_again() -> None:
 def test_a_finite_pipeline_ends() -> None:
     finite = "gst://videotestsrc num-buffers=5 pattern=snow ! video/x-raw,width=64,height=48"
     with closing(open_live_source(finite)) as source:
-        assert until(lambda: "ended" in source.fault)
+        assert wait_until(lambda: "ended" in source.fault)
         assert source.newest(0.0) is not None
         assert source.has_ended
         assert source.counters.captured == 5
@@ -207,8 +229,8 @@ def test_a_finite_pipeline_ends() -> None:
 def test_a_pipeline_that_fails_says_why_and_is_tried_again() -> None:
     failing = f"{BALL} ! identity error-after=3"
     with closing(open_live_source(failing, QUICK)) as source:
-        assert until(lambda: "Failed after iterations as requested" in source.fault)
-        assert until(lambda: source.counters.reconnects >= 2)
+        assert wait_until(lambda: "Failed after iterations as requested" in source.fault)
+        assert wait_until(lambda: source.counters.reconnects >= 2)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +256,7 @@ def test_a_pipeline_that_ends_in_something_else_says_what_it_should_end_in() -> 
         closing(GstreamerCapture(GST, text, ExposureClock(is_monotonic=True))) as capture,
         pytest.raises(CaptureLostError, match=ends_in),
     ):
-        capture.read(5.0)
+        capture.read(PATIENCE_S)
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40))
@@ -253,7 +275,9 @@ def test_a_device_that_is_no_camera_is_a_loss_that_names_it(tmp_path: Path) -> N
     with pytest.raises(CaptureLostError, match="video0 cannot be opened"):
         camera_sends_jpeg(GST, str(device))
     with closing(open_live_source(f"v4l2://{device}", QUICK)) as source:
-        assert until(lambda: "video0 cannot be opened: is it in use, or no camera?" in source.fault)
+        assert wait_until(
+            lambda: "video0 cannot be opened: is it in use, or no camera?" in source.fault
+        )
 
 
 @pytest.mark.parametrize("name", ["PyAV", "OpenCV"])
@@ -268,8 +292,7 @@ def test_without_gstreamer_another_captures_and_says_so(
     with sender("rtsp", port), closing(open_live_source(f"rtsp://127.0.0.1:{port}/live")) as source:
         assert source.description == f"captured by {name}"
         assert "captured without GStreamer" in caplog.text
-        # A decoder that knows only at the next frame that one is whole holds one back or two.
-        assert -0.01 < statistics.median(stamp_errors_s(frames_of(source, 10))) < 4 * FRAME_S
+        assert stamps_of(source, 10).are_of_exposure_or_some_frames_later()
 
 
 def test_rtp_comes_without_gstreamer_too(port: int) -> None:
@@ -277,7 +300,7 @@ def test_rtp_comes_without_gstreamer_too(port: int) -> None:
     config = SourceConfig(backend="pyav", codec="h264")
     uri = f"rtp://127.0.0.1:{port}"
     with sender("rtp", port), closing(open_live_source(uri, config)) as source:
-        assert -0.01 < statistics.median(stamp_errors_s(frames_of(source, 10))) < 4 * FRAME_S
+        assert stamps_of(source, 10, LOST_SHARE).are_of_exposure_or_some_frames_later()
 
 
 # Streams
@@ -297,77 +320,79 @@ def test_frames_of_a_stream_are_stamped_with_their_exposure(
 ) -> None:
     uri = f"rtsp://127.0.0.1:{port}/live" if kind == "rtsp" else f"rtp://127.0.0.1:{port}"
     with sender(kind, port, "--codec", codec), closing(open_live_source(uri, config)) as source:
-        frames = frames_of(source, 25)
-        assert source.fault == ""
-    errors_s = stamp_errors_s(frames)
-    assert abs(statistics.median(errors_s)) < FRAME_S / 2
-    assert all((frame.encoded is not None) == (codec == "mjpeg") for frame in frames)
-    image = frames[-1].image
-    assert image is not None
-    assert image.shape == (HEIGHT, WIDTH, 3)
+        by_packets = kind == "rtp" or config.rtsp_transport == "udp"
+        assert stamps_of(source, 25, LOST_SHARE if by_packets else 0.1).are_of_exposure()
+        (frame,) = frames_of(source, 1)
+        assert wait_until(lambda: source.fault == "")
+    assert (frame.encoded is not None) == (codec == "mjpeg")
+    assert frame.image is not None
+    assert frame.image.shape == (HEIGHT, WIDTH, 3)
 
 
 def test_an_mpeg_transport_stream_is_stamped_evenly(port: int) -> None:
     with sender("udp", port), closing(open_live_source(f"udp://127.0.0.1:{port}")) as source:
-        errors_s = stamp_errors_s(frames_of(source, 25))
-    # A frame is known to be whole only when the next but one begins.
-    assert -0.01 < statistics.median(errors_s) < 4 * FRAME_S
-    assert statistics.quantiles(errors_s, n=4)[2] - statistics.quantiles(errors_s, n=4)[0] < FRAME_S
+        stamps = stamps_of(source, 25, LOST_SHARE)
+    assert stamps.are_of_exposure_or_some_frames_later()
+    quarters_s = statistics.quantiles(stamps.errors_s, n=4)
+    assert quarters_s[2] - quarters_s[0] < FRAME_S
 
 
 def test_a_camera_with_sound_is_not_slowed_by_it(port: int) -> None:
     uri = f"rtsp://127.0.0.1:{port}/live"
     with sender("rtsp", port, "--sound"), closing(open_live_source(uri)) as source:
-        errors_s = stamp_errors_s(frames_of(source, 20))
-    assert abs(statistics.median(errors_s)) < FRAME_S / 2
+        assert stamps_of(source, 20).are_of_exposure()
 
 
 def test_an_rtsp_server_that_is_killed_and_comes_back_is_taken_up_again(port: int) -> None:
     uri = f"rtsp://127.0.0.1:{port}/live"
     with closing(open_live_source(uri, QUICK)) as source:
-        assert until(lambda: "Could not" in source.fault)  # nobody there yet
+        assert wait_until(lambda: "Could not" in source.fault)  # nobody there yet
         with sender("rtsp", port) as camera:
             before = frames_of(source, 5)[-1]
-            assert source.fault == ""
+            assert wait_until(lambda: source.fault == "")
             lost = source.counters.reconnects
             camera.kill()
             camera.wait()
-            assert until(lambda: "opening again" in source.fault)
+            assert wait_until(lambda: "opening again" in source.fault)
+            source.newest(0.0)  # one that came just before may wait still
             assert source.newest(0.2) is None
         with sender("rtsp", port):
-            frames = frames_of(source, 10)
-            assert source.fault == ""
+            (after,) = frames_of(source, 1)
+            assert stamps_of(source, 10).are_of_exposure()
+            assert wait_until(lambda: source.fault == "")
             assert source.counters.reconnects > lost
         assert not source.has_ended
-    assert frames[0].number is not None
+    assert after.number is not None
     assert before.number is not None
-    assert frames[0].number > before.number
-    assert abs(statistics.median(stamp_errors_s(frames))) < FRAME_S / 2
+    assert after.number > before.number
 
 
 def test_a_stream_that_falls_silent_is_a_stall_and_is_taken_up_again(port: int) -> None:
     uri = f"rtp://127.0.0.1:{port}"
     with closing(open_live_source(uri, QUICK)) as source:
-        with sender("rtp", port, "--frames", "15"):
+        with sender("rtp", port) as camera:
             frames_of(source, 5)
-            assert until(lambda: "no frame for 0." in source.fault)
+            camera.send_signal(signal.SIGSTOP)
+            assert wait_until(lambda: "no frame for" in source.fault)
         assert source.counters.stalls >= 1
         with sender("rtp", port):
             frames_of(source, 5)
-            assert source.fault == ""
+            assert wait_until(lambda: source.fault == "")
 
 
 def test_a_server_that_hangs_is_left_and_called_again(port: int) -> None:
     uri = f"rtsp://127.0.0.1:{port}/live"
     with sender("rtsp", port) as camera, closing(open_live_source(uri, QUICK)) as source:
         frames_of(source, 3)
+        stalls = source.counters.stalls
         camera.send_signal(signal.SIGSTOP)
-        assert until(lambda: "no frame for 0." in source.fault)
-        assert until(lambda: "Timeout while waiting" in source.fault)
+        assert wait_until(lambda: "no frame for" in source.fault)
+        assert wait_until(lambda: "Timeout while waiting" in source.fault)
+        # A server that does not answer is no stall but a failure to open, again and again.
+        assert source.counters.stalls == stalls + 1
         camera.send_signal(signal.SIGCONT)
-        frames = frames_of(source, 5)
-        assert source.counters.stalls == 1
-    assert abs(statistics.median(stamp_errors_s(frames))) < FRAME_S / 2
+        source.newest(0.0)
+        assert stamps_of(source, 5).are_of_exposure()
 
 
 def test_opening_again_and_again_leaves_nothing_behind() -> None:
@@ -382,15 +407,24 @@ def test_opening_again_and_again_leaves_nothing_behind() -> None:
     before = threads_and_files()
     for _ in range(10):
         open_once()
-    after = threads_and_files()
-    assert after[0] <= before[0]
-    assert after[1] <= before[1] + 2
+
+    def nothing_is_left() -> bool:
+        threads, files = threads_and_files()
+        return threads <= before[0] and files <= before[1] + 2
+
+    assert wait_until(nothing_is_left), (before, threads_and_files())
 
 
 def test_the_doctor_waits_for_the_first_frame_of_a_stream(port: int) -> None:
+    findings: list[Finding] = []
+
+    def a_frame_came() -> bool:  # in the ten seconds that a flight would give it
+        findings.append(check_source(f"rtsp://pilot:secret@127.0.0.1:{port}/live"))
+        return findings[-1].status is Status.OK
+
     with sender("rtsp", port):
-        finding = check_source(f"rtsp://pilot:secret@127.0.0.1:{port}/live")
-    assert finding.status is Status.OK
+        assert wait_until(a_frame_came), findings
+    finding = findings[-1]
     assert f"{WIDTH} x {HEIGHT}" in finding.what
     assert "rtspsrc" in finding.what
     assert "secret" not in finding.what

@@ -18,6 +18,7 @@ from edge_runtime.sources.folder import FolderSource
 from edge_runtime.sources.frame import Frame
 from edge_runtime.sources.open import open_live_source
 from edge_runtime.sources.playback import PlaybackSource, Recording
+from tests.waiting import PATIENCE_S, wait_until
 
 NAMES = ["view_2.jpg", "view_3.png", "view_10.jpg", "view_11.jpg"]
 FAST = SourceConfig(pacing="fast")
@@ -84,11 +85,11 @@ def test_played_in_real_time_pictures_come_when_they_are_due(folder: Path) -> No
     with closing(open_live_source(f"dir://{folder}", config)) as source:
         names = []
         while not source.has_ended:
-            frame = source.newest(1.0)
+            frame = source.newest(PATIENCE_S)
             if frame is not None:
                 names.append(frame.name)
                 assert frame.time_s is not None
-                assert 0.0 <= time.monotonic() - frame.time_s < 1.0
+                assert 0.0 <= time.monotonic() - frame.time_s < PATIENCE_S
         assert time.monotonic() - source.clock_start_s >= 0.15  # type: ignore[attr-defined]
         counters = source.counters
     assert names == [name for name in NAMES if name in names]
@@ -96,30 +97,30 @@ def test_played_in_real_time_pictures_come_when_they_are_due(folder: Path) -> No
 
 
 def test_a_slow_consumer_gets_the_newest_picture_and_the_rest_is_counted(tmp_path: Path) -> None:
-    for number in range(1, 13):
+    for number in range(1, 4):
         assert cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((9, 9), number, np.uint8))
-    config = SourceConfig(rate_hz=40.0)
+    config = SourceConfig(rate_hz=1.0)  # one that the player comes to a second late is left out
     with closing(open_live_source(f"dir://{tmp_path}", config)) as source:
-        names = []
-        while not source.has_ended:
-            time.sleep(0.1)
-            frame = source.newest(0.0)
-            if frame is not None:
-                names.append(frame.name)
-        assert names[-1] == "12.png"
-        assert source.counters.captured == 12
-        assert 4 <= source.counters.dropped <= 11
+        assert wait_until(lambda: "played to its end" in source.fault)
+        assert not source.has_ended
+        frame = source.newest(0.0)
+        assert frame is not None
+        assert frame.name == "3.png"
+        assert source.newest(0.0) is None
+        assert source.has_ended
+        assert (source.counters.captured, source.counters.dropped) == (3, 2)
 
 
 def test_a_video_is_played_by_its_own_clock(video: Path) -> None:
     with closing(open_live_source(f"file://{video}".replace(" ", "%20"))) as source:
         frames = []
         while not source.has_ended:
-            frame = source.newest(1.0)
+            frame = source.newest(PATIENCE_S)
             if frame is not None:
                 frames.append(frame)
         start_s = source.clock_start_s  # type: ignore[attr-defined]
-    assert len(frames) >= 3
+        assert time.monotonic() - start_s >= 15 / 20.0
+        assert len(frames) + source.counters.dropped == source.counters.captured == 16
     for frame in frames:
         assert frame.time_s is not None
         assert frame.number == int(frame.name)
@@ -164,7 +165,7 @@ def test_what_does_not_decode_in_real_time_never_lags_ever_further(may_skip: boo
     ages_s = []
     with closing(PlaybackSource(slow_frames(may_skip), SourceConfig(), "test://slow")) as source:
         while not source.has_ended:
-            frame = source.newest(1.0)
+            frame = source.newest(PATIENCE_S)
             if frame is not None and frame.time_s is not None:
                 ages_s.append(time.monotonic() - frame.time_s)
         counters = source.counters
@@ -172,18 +173,19 @@ def test_what_does_not_decode_in_real_time_never_lags_ever_further(may_skip: boo
     assert len(ages_s) + counters.dropped == 60
     if may_skip:
         assert counters.dropped >= 30
-        assert np.median(ages_s) < 0.2
+        assert np.median(ages_s) < 0.5
     else:
-        assert max(ages_s) < 1.2  # 60 frames of 40 ms end 1.8 s late by the recording's clock
+        # 60 frames of 40 ms end 1.8 s late by the recording's clock, their last quarter 1.6 s.
+        assert np.median(ages_s[-15:]) < 1.2
 
 
 def test_closing_stops_a_recording_at_once(folder: Path) -> None:
     source = open_live_source(f"dir://{folder}", SourceConfig(rate_hz=0.01))
-    assert source.newest(5.0) is not None
+    assert source.newest(PATIENCE_S) is not None
     started_s = time.monotonic()
     source.close()
-    assert source.newest(5.0) is None
-    assert time.monotonic() - started_s < 2.0
+    assert source.newest(PATIENCE_S) is None
+    assert time.monotonic() - started_s < PATIENCE_S  # the next picture is due after 100 s
     assert source.has_ended
 
 
