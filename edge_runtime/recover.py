@@ -18,6 +18,7 @@ from edge_runtime.contract.flight_directory import (
     TRACK_PICTURE_NAME,
 )
 from edge_runtime.contract.region_map import load_region_map
+from edge_runtime.flight.record_latency import FlightLatency
 from edge_runtime.flight_log.channels import TOPICS
 from edge_runtime.flight_log.folder import log_files, unfinished_flights
 from edge_runtime.flight_log.header import FlightHeader
@@ -86,7 +87,12 @@ def recover_flight(folder: Path) -> Path:
         write_geojson(folder / GEOJSON_NAME, fixes)
         _draw(folder, header, fixes)
         states = dict(Counter(fix.state.value for fix in fixes))
-        summary = {"recovered": True, "frames": len(fixes), "states": states}
+        summary = {
+            "recovered": True,
+            "frames": len(fixes),
+            "states": states,
+            "latency": FlightLatency(fixes).figures(),
+        }
         (folder / SUMMARY_NAME).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         body = {
             "recovered": True,

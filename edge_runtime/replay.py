@@ -24,6 +24,7 @@ from edge_runtime.contract.flight_directory import (
 )
 from edge_runtime.contract.region_map import load_region_map
 from edge_runtime.engines import open_engine
+from edge_runtime.flight.record_latency import FlightLatency
 from edge_runtime.flight_log.config import FlightLogConfig
 from edge_runtime.flight_log.decision import decision_of
 from edge_runtime.flight_log.header import FlightHeader, software_versions
@@ -136,7 +137,12 @@ def replay(config: ReplayConfig) -> ReplayReport:
             title = config.output.name.removesuffix(".flight")
             write_geojson(staging / GEOJSON_NAME, again)
             draw_track(staging / TRACK_PICTURE_NAME, region_map, again, truth, title)
-            summary = {"replay_of": str(log.folder), "changes": changes, "frames": len(again)}
+            summary = {
+                "replay_of": str(log.folder),
+                "changes": changes,
+                "frames": len(again),
+                "latency": FlightLatency(again).figures(),
+            }
             (staging / SUMMARY_NAME).write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
             body = {
                 "replay_of": str(log.folder.absolute()),

@@ -28,7 +28,8 @@ def params(parser: ArgumentParser) -> Action:
         "--latency_ms",
         type=float,
         default=200.0,
-        help="from exposure to the fix's leaving: latency_ms in a flight's fixes.csv",
+        help="from exposure to the fix's leaving: exposure_to_output in a live flight's "
+        "summary.json",
     )
     parser.add_argument(
         "--noise_m",

@@ -155,9 +155,21 @@ def _flight_text(report: FlightReport) -> str:
     if report.capture:
         counts = ", ".join(f"{count} {name}" for name, count in report.capture.items())
         lines.append(f"camera: {counts}")
+    exposure_to_output = report.latency.get("exposure_to_output")
+    if exposure_to_output is not None:
+        lines.append(f"from exposure to output: {_times_text(exposure_to_output)}")
+    if "engine" in report.latency:
+        lines.append(f"the encoder: {_times_text(report.latency['engine'])}")
     if report.interrupted:
         lines.append("stopped early on request; everything flown until then was written")
     if report.last is not None and report.last.position is None:
         lines.append(f"ended without a position: {report.last.state.value}, {report.last.reason}")
     lines.append(f"fixes, track and picture: {report.output / TRACK_PICTURE_NAME}")
     return "\n".join(lines)
+
+
+def _times_text(figures: dict[str, float]) -> str:
+    return (
+        f"{figures['p50_ms']:.1f} ms median, {figures['p99_ms']:.1f} ms p99, "
+        f"in {figures['count']:.0f} frames"
+    )

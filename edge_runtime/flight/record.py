@@ -12,6 +12,7 @@ from typing import Any
 from edge_runtime.contract.fix import Fix
 from edge_runtime.contract.flight_directory import SUMMARY_NAME, TRACK_PICTURE_NAME
 from edge_runtime.contract.region_map import RegionMap
+from edge_runtime.flight.record_latency import FlightLatency
 from edge_runtime.outputs.fix_log import GEOJSON_NAME, write_geojson
 from edge_runtime.outputs.track_picture import draw_track
 from edge_runtime.telemetry.truth import TruePlace
@@ -43,6 +44,8 @@ class FlightReport:
     interrupted: bool
     capture: dict[str, int] = field(default_factory=dict)
     """Counts of a live source: captured, dropped, reconnects, ...; empty for a recording."""
+    latency: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Count, p50, p99 and longest of `exposure_to_output` (live), `processing` and `engine`."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values."""
@@ -53,6 +56,7 @@ class FlightReport:
             "of_another_size": self.of_another_size,
             "states": self.states,
             "interrupted": self.interrupted,
+            "latency": self.latency,
         }
         return {**values, "capture": self.capture} if self.capture else values
 
@@ -69,6 +73,7 @@ class FlightRecord:
         self._stride = 1
         self._track: list[Fix] = []
         self._states: Counter[str] = Counter()
+        self._latency = FlightLatency()
         self.frames = 0
         self.last: Fix | None = None
 
@@ -82,6 +87,7 @@ class FlightRecord:
         self.frames += 1
         self.last = fix
         self._states[fix.state.value] += 1
+        self._latency.add(fix)
 
     @property
     def track(self) -> list[Fix]:
@@ -109,6 +115,7 @@ class FlightRecord:
             wall_s=wall_s,
             interrupted=interrupted,
             capture=capture,
+            latency=self._latency.figures(),
         )
 
 
