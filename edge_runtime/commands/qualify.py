@@ -9,9 +9,14 @@ from jsonargparse import ArgumentParser
 
 from edge_runtime.command_line import Action
 from edge_runtime.commands.printing import print_lines
+from edge_runtime.contract.artefact import staged_directory
 from edge_runtime.qualify.qualification import QualifyConfig
 from edge_runtime.qualify.qualification import qualify as fly_simulated
-from edge_runtime.qualify.qualification_report import report_text, write_qualification
+from edge_runtime.qualify.qualification_report import (
+    QUALIFICATION_KIND,
+    report_text,
+    write_qualification,
+)
 
 
 def qualify(parser: ArgumentParser) -> Action:
@@ -22,8 +27,10 @@ def qualify(parser: ArgumentParser) -> Action:
 
     def act(options: Any) -> None:
         config = QualifyConfig(**parser.instantiate(options).as_dict())
-        result = fly_simulated(config)
-        score, cells = write_qualification(result)
+        # An output that cannot be written should show before an hour of flights.
+        with staged_directory(config.output, QUALIFICATION_KIND) as staging:
+            result = fly_simulated(config)
+            score, cells = write_qualification(result, staging)
         print_lines(report_text(result, score, cells))
 
     return act

@@ -15,6 +15,7 @@ from edge_runtime.contract.errors import BundleError, ConfigError, MapError
 from edge_runtime.contract.fix import Fix
 from edge_runtime.contract.region_map import RegionMap, load_region_map
 from edge_runtime.engines import open_engine
+from edge_runtime.flight.stop_signals import stop_on_signals
 from edge_runtime.localize.camera import CameraPose, PinholeCamera
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.localiser import Localiser
@@ -37,7 +38,7 @@ from edge_runtime.qualify.telemetry_errors import TelemetryErrors
 from edge_runtime.telemetry.log import TelemetrySample
 
 _IMAGE_WIDTH, _IMAGE_HEIGHT = 384, 216
-_FEWEST_FLIGHTS = 5
+_FEWEST_FLIGHTS, _FEWEST_FRAMES = 5, 10
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,14 @@ class QualifyConfig:
     output: Path = Path("qualification")
     """Folder to write the report and the picture of weak areas to."""
     flights: int = 50
-    """Flights to simulate."""
+    """Flights to simulate, 5 or more."""
     frames: int = 80
-    """Frames of each."""
+    """Frames of each, 10 or more."""
     seed: int = 1
     """Of all that is drawn; the same seed and settings give the same figures."""
     minutes: float | None = None
-    """Start no flight after so many minutes; how many were flown then depends on the machine."""
+    """Start no flight after so many minutes, once 5 were flown; how many were flown then depends
+    on the machine."""
     foreign: Path | None = None
     """Map, with imagery, of another region, for the flights out of the map; else this map's own
     picture, mirrored."""
@@ -86,8 +88,11 @@ class QualifyConfig:
     localiser: LocaliserConfig = field(default_factory=LocaliserConfig)
 
     def __post_init__(self) -> None:
-        if self.flights < _FEWEST_FLIGHTS or self.frames < 10:
-            raise ConfigError(f"{_FEWEST_FLIGHTS} flights of 10 frames are the least that tells")
+        if self.flights < _FEWEST_FLIGHTS or self.frames < _FEWEST_FRAMES:
+            raise ConfigError(
+                f"--flights {self.flights} of --frames {self.frames}: fewer than "
+                f"{_FEWEST_FLIGHTS} flights of {_FEWEST_FRAMES} frames tell nothing"
+            )
         if self.seed < 0 or not 0.0 <= self.foreign_share < 1.0:
             raise ConfigError("seed must be 0 or more, foreign_share lie in 0..1")
         if not 0.0 <= self.strength <= 3.0 or not 0.0 < self.view_similarity <= 1.0:
@@ -115,10 +120,11 @@ class Qualification:
 
 
 def qualify(config: QualifyConfig) -> Qualification:
-    """Fly simulated flights over a map.
+    """Fly simulated flights over a map; Ctrl-C ends them after the one in hand.
 
     Raises:
         DmnilError: If map and encoder do not fit each other, or the foreign map has no picture.
+        KeyboardInterrupt: If Ctrl-C came before enough were flown to tell anything.
     """
     started = time.monotonic()
     bundle = load_encoder_bundle(config.encoder)
@@ -135,12 +141,17 @@ def qualify(config: QualifyConfig) -> Qualification:
     records: list[FlightRecord] = []
     foreign: list[bool] = []
     appearances: list[SimulatedAppearance] = []
-    with progress_bar("edge_runtime qualify", config.flights, "flight") as progress:
+    with (
+        stop_on_signals() as stopped,
+        progress_bar("edge_runtime qualify", config.flights, "flight") as progress,
+    ):
         for number in range(config.flights):
             late = config.minutes is not None and (
                 time.monotonic() - started > 60.0 * config.minutes
             )
-            if late and number >= _FEWEST_FLIGHTS:
+            if stopped and number < _FEWEST_FLIGHTS:
+                raise KeyboardInterrupt
+            if (stopped or late) and number >= _FEWEST_FLIGHTS:
                 break
             flight = _Flight(config, region_map, bundle.input_width, number)
             records.append(flight.flown(engine, grounds))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import cv2
 
-from edge_runtime.contract.artefact import staged_directory, write_manifest
+from edge_runtime.contract.artefact import write_manifest
 from edge_runtime.contract.errors import OutputError
 from edge_runtime.qualify.qualification import Qualification
 from edge_runtime.qualify.trial_score import DISTINCTIVE, TrialScore, score_trial
@@ -22,24 +23,22 @@ LEAST_CONTAINMENT, MOST_CONTAINMENT = 0.93, 0.99
 LEAST_AVAILABILITY = 0.9
 
 
-def write_qualification(result: Qualification) -> tuple[TrialScore, AreaCells]:
-    """Write the report and the picture of weak areas to the folder that the settings name.
+def write_qualification(result: Qualification, folder: Path) -> tuple[TrialScore, AreaCells]:
+    """Write the report and the picture of weak areas into a folder.
 
     Raises:
-        OutputError: If it cannot be written, or holds something else.
+        OutputError: If the picture cannot be written.
         MapError: If the map's preview cannot be read.
     """
     score = score_trial(result.records, result.is_foreign, result.config.seed)
     cells = area_cells(result.region_map, result.records, result.is_foreign)
-    output = result.config.output
     title = f"{result.config.map.name.removesuffix('.map')}: {len(result.records)} flights"
     picture = draw_weak_areas(result.region_map, cells, result.records, result.is_foreign, title)
-    with staged_directory(output, QUALIFICATION_KIND) as staging:
-        if not cv2.imwrite(str(staging / WEAK_AREAS_FILE), picture):
-            raise OutputError(f"{output / WEAK_AREAS_FILE} cannot be written")
-        text = json.dumps(report_json(result, score, cells), indent=2) + "\n"
-        (staging / REPORT_FILE).write_text(text, encoding="utf-8")
-        write_manifest(staging, QUALIFICATION_KIND, QUALIFICATION_SCHEMA_VERSION, {})
+    if not cv2.imwrite(str(folder / WEAK_AREAS_FILE), picture):
+        raise OutputError(f"{result.config.output / WEAK_AREAS_FILE} cannot be written")
+    text = json.dumps(report_json(result, score, cells), indent=2) + "\n"
+    (folder / REPORT_FILE).write_text(text, encoding="utf-8")
+    write_manifest(folder, QUALIFICATION_KIND, QUALIFICATION_SCHEMA_VERSION, {})
     return score, cells
 
 

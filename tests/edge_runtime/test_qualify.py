@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -269,6 +271,56 @@ def test_the_command_writes_a_report_and_a_picture(
     picture = cv2.imread(str(output / "weak_areas.png"))
     assert picture is not None
     assert min(picture.shape[:2]) >= 400
+
+
+def test_an_output_of_something_else_is_refused_before_anything_is_flown(
+    region_map: Path,
+    encoder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fly(config: QualifyConfig) -> Qualification:
+        raise AssertionError("flown")
+
+    monkeypatch.setattr("edge_runtime.commands.qualify.fly_simulated", fly)
+    (tmp_path / "holiday.jpg").write_bytes(b"a picture")
+    assert main(["qualify", str(region_map), str(encoder), "--output", str(tmp_path)]) == 2
+    assert "is not a qualification: choose another output" in capsys.readouterr().err
+    assert (tmp_path / "holiday.jpg").read_bytes() == b"a picture"
+
+
+def test_too_few_flights_are_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["qualify", "a.map", "b.encoder", "--flights", "4"]) == 2
+    assert "--flights 4 of --frames 80: fewer than 5 flights" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["qualify", "--help"])
+    assert "Flights to simulate, 5 or more." in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(("flown", "is_kept"), [(6, True), (2, False)])
+def test_ctrl_c_keeps_the_flights_flown_if_they_tell_anything(
+    flown: int,
+    is_kept: bool,
+    region_map: Path,
+    encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def flight(self: object, engine: object, grounds: object) -> FlightRecord:
+        seen.append(self)
+        if len(seen) == flown:
+            os.kill(os.getpid(), signal.SIGINT)
+        return FlightRecord(*[np.zeros(0)] * 7, np.zeros(0, int))
+
+    seen: list[object] = []
+    monkeypatch.setattr("edge_runtime.qualify.qualification._Flight.flown", flight)
+    if is_kept:
+        assert len(qualify(settings(region_map, encoder, tmp_path / "q", flights=9)).records) == 6
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            qualify(settings(region_map, encoder, tmp_path / "q", flights=9))
 
 
 def test_a_foreign_map_is_refused_where_views_would_tell_nothing(
