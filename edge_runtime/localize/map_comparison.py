@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +14,10 @@ from edge_runtime.localize.evidence import (
     likelihood_ratio,
     matched_distinctiveness,
     score_at,
-    scores_on_grid,
 )
 from edge_runtime.localize.filter import PoseFilter
 from edge_runtime.localize.frame_record import FrameRecord
+from edge_runtime.localize.grid_scores import SearchedView, scores_on_grids
 from edge_runtime.localize.hypotheses import Hypothesis
 from edge_runtime.localize.hypothesis_evidence import ScoredView, best_view, joint_distinctiveness
 from edge_runtime.localize.integrity import ViewEvidence
@@ -51,17 +51,11 @@ class MapComparison:
         """
         prior_radius_m = _known_radius_m(pose_filter)
         with frame.timed("search"):
-            views = [
-                self._scored(pose_filter, hypothesis, ground, queries[hypothesis])
-                for hypothesis, ground in grounds.items()
-            ]
+            views = self._scored(pose_filter, queries, grounds)
             best = frame.best_view = best_view(views)
             weight = novelty * self._distinctiveness(views, best)
         with frame.timed("filter"):
-            ratios = {
-                view.hypothesis: likelihood_ratio(view.scores, self._config) for view in views
-            }
-            pose_filter.update(ratios, weight, novelty)
+            pose_filter.update(_Ratios(views, self._config), weight, novelty)
             score = _score_of_position(pose_filter, views)
         evidence = ViewEvidence(
             score,
@@ -76,14 +70,24 @@ class MapComparison:
     def _scored(
         self,
         pose_filter: PoseFilter,
-        hypothesis: Hypothesis,
-        ground: ViewedGround,
-        query: npt.NDArray[np.float32],
-    ) -> ScoredView:
-        grid = pose_filter.grid_of(hypothesis)
-        scores = scores_on_grid(self._search, self._map, ground.level, query, ground.window, grid)
-        # The filter goes on with other grids: keep where this one lay.
-        return ScoredView(hypothesis, ground, replace(grid), scores)
+        queries: Mapping[Hypothesis, npt.NDArray[np.float32]],
+        grounds: Mapping[Hypothesis, ViewedGround],
+    ) -> list[ScoredView]:
+        # The filter goes on with other grids: keep where these lay.
+        searched = {
+            hypothesis: SearchedView(
+                ground.level,
+                queries[hypothesis],
+                ground.window,
+                replace(pose_filter.grid_of(hypothesis)),
+            )
+            for hypothesis, ground in grounds.items()
+        }
+        found = scores_on_grids(self._search, self._map, list(searched.values()))
+        return [
+            ScoredView(hypothesis, grounds[hypothesis], view.grid, scores)
+            for (hypothesis, view), scores in zip(searched.items(), found, strict=True)
+        ]
 
     def _distinctiveness(self, views: Sequence[ScoredView], best: ScoredView) -> float:
         """Share, 0-1, that a frame counts: what it resembles must be like nothing else.
@@ -96,6 +100,23 @@ class MapComparison:
             best.scores, best.grid, self._map, best.ground.level, best.ground.window
         )
         return min(of_views, of_map)
+
+
+class _Ratios(Mapping[Hypothesis, npt.NDArray[np.float32]]):
+    """Views' likelihood ratios, each made when it is asked for: over a large map all are much."""
+
+    def __init__(self, views: Sequence[ScoredView], config: EvidenceConfig) -> None:
+        self._scores = {view.hypothesis: view.scores for view in views}
+        self._config = config
+
+    def __getitem__(self, hypothesis: Hypothesis) -> npt.NDArray[np.float32]:
+        return likelihood_ratio(self._scores[hypothesis], self._config)
+
+    def __iter__(self) -> Iterator[Hypothesis]:
+        return iter(self._scores)
+
+    def __len__(self) -> int:
+        return len(self._scores)
 
 
 def _known_radius_m(pose_filter: PoseFilter) -> float:

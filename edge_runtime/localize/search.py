@@ -61,8 +61,9 @@ class TileSearch:
     def scores_where_likely(self, queries: Scores, level: int, tiles: Rows) -> Scores:
         """As `scores`, but exact for probable tiles alone where there are very many.
 
-        The others, which exact scores would show below some 2.3, get the score of chance. Levels
-        without a coarse index are compared whole.
+        The others, which exact scores would show below some 2.3, get the score of chance; which
+        ones they are is each query's own matter, however many are asked together. Levels without
+        a coarse index are compared whole.
         """
         index = self._index(level) if len(tiles) > LARGE_LEVEL_TILES else None
         if index is None:
@@ -70,13 +71,17 @@ class TileSearch:
         several = np.atleast_2d(queries)
         in_map = self._map.rows_of_level(level)
         count = max(_FEWEST_CANDIDATES, (in_map.stop - in_map.start) // _TILES_PER_CANDIDATE)
-        found = np.unique(index.candidates(several, count))
+        candidates = index.candidates(several, count)
         place = np.full(in_map.stop - in_map.start, -1, np.int32)
         place[tiles - in_map.start] = np.arange(len(tiles))
-        found = found[place[found - in_map.start] >= 0]
+        at = place[candidates - in_map.start]
+        among = at >= 0
+        of_query = np.nonzero(among)[0]
+        # Views of one frame have many candidates in common: each is read once.
+        found, number = np.unique(candidates[among], return_inverse=True)
+        exact = self._scaled(self._scattered_similarity(several, found), several, level)
         scores = np.full((len(several), len(tiles)), CHANCE_SCORE, np.float32)
-        exact = self._scaled(several @ self._map.store.scattered(found).T, several, level)
-        scores[:, place[found - in_map.start]] = exact
+        scores[of_query, at[among]] = exact[of_query, number]
         return scores if queries.ndim == 2 else scores[0]
 
     def best(
@@ -111,7 +116,7 @@ class TileSearch:
             scores, rows = self.scores(queries, level), np.arange(in_map.start, in_map.stop)
         else:
             rows = np.unique(index.candidates(queries, max(_FEWEST_CANDIDATES, 10 * count)))
-            similarity = queries @ self._map.store.scattered(rows).T
+            similarity = self._scattered_similarity(queries, rows)
             scores = self._scaled(similarity, queries, level)
         kept = min(count, len(rows))
         best = np.argpartition(-scores, kept - 1, axis=1)[:, :kept]
@@ -131,6 +136,15 @@ class TileSearch:
                 else tiles[start:end]
             )
             similarity[:, start:end] = self._map.store.similarity(block, queries)
+        return similarity
+
+    def _scattered_similarity(self, queries: Scores, rows: Rows) -> Scores:
+        """Inner products (Q, n) with rows far apart, of which a block at a time is in memory."""
+        similarity = np.empty((len(queries), len(rows)), np.float32)
+        for start in range(0, len(rows), _BLOCK_TILES):
+            block = rows[start : start + _BLOCK_TILES]
+            descriptors = self._map.store.scattered(block)
+            similarity[:, start : start + len(block)] = queries @ descriptors.T
         return similarity
 
     def _scaled(self, similarity: Scores, queries: Scores, level: int) -> Scores:

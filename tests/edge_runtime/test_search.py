@@ -157,8 +157,26 @@ def test_improbable_tiles_of_a_large_window_score_as_chance(indexed: TileSearch)
     np.testing.assert_allclose(
         indexed.scores_where_likely(query, 1, tiles[:700]), exact[:700], atol=1e-5
     )
-    several = np.stack([query, random_query(4)])
-    assert indexed.scores_where_likely(several, 1, tiles).shape == (2, 710)
+
+
+def test_asked_together_each_query_scores_its_own_candidates_alone(indexed: TileSearch) -> None:
+    queries = np.stack([random_query(seed) for seed in range(12)])
+    tiles = np.arange(20, 20 + 710)
+    together = indexed.scores_where_likely(queries, 1, tiles)
+    for query, scores in zip(queries, together, strict=True):
+        alone = indexed.scores_where_likely(query, 1, tiles)
+        np.testing.assert_allclose(scores, alone, atol=1e-5)
+
+
+def test_candidates_are_compared_a_block_at_a_time(
+    indexed: TileSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = np.stack([random_query(seed) for seed in range(4)])
+    tiles = np.arange(20, 20 + 710)
+    at_once = indexed.scores_where_likely(queries, 1, tiles)
+    monkeypatch.setattr(search_module, "_BLOCK_TILES", 7)
+    in_blocks = indexed.scores_where_likely(queries, 1, tiles)
+    np.testing.assert_allclose(in_blocks, at_once, atol=1e-5)
 
 
 @pytest.mark.parametrize("spoilt", ["no faiss", "garbled", "of another level"])
