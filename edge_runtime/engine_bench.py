@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from edge_runtime.contract.encoder_bundle import EncoderBundle, load_encoder_bundle
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.engines import Engine, open_engine, precision_run
+from edge_runtime.engines import Engine, precision_run
 from edge_runtime.engines.exchange import STAGES
 from edge_runtime.engines.golden_check import golden_cosine
 from edge_runtime.engines.tensorrt_config import TensorRtConfig
+from edge_runtime.opening import open_engine_as_set
 
 _TITLES = {"h2d": "H2D Latency", "compute": "Compute Time", "d2h": "D2H Latency"}
 _PERCENTILES = (90, 95, 99)
@@ -72,14 +73,7 @@ def run_engine_bench(config: EngineBenchConfig) -> dict[str, Any]:
     started = time.perf_counter()
     bundle = load_encoder_bundle(config.encoder)
     precision = precision_run(bundle, config.precision, config.engine)
-    engine = open_engine(
-        bundle,
-        config.precision,
-        config.engine,
-        config.threads,
-        config.tensorrt,
-        golden_check=False,
-    )
+    engine = open_engine_as_set(bundle, config, golden_check=False)
     opened = time.perf_counter()
     cosine = golden_cosine(engine, bundle)
     checked = time.perf_counter()

@@ -13,7 +13,6 @@ from edge_runtime.contract.artefact import (
     staged_directory,
     write_manifest,
 )
-from edge_runtime.contract.encoder_bundle import load_encoder_bundle
 from edge_runtime.contract.errors import ConfigError, SourceError
 from edge_runtime.contract.fix import Fix
 from edge_runtime.contract.flight_directory import (
@@ -22,8 +21,6 @@ from edge_runtime.contract.flight_directory import (
     SUMMARY_NAME,
     TRACK_PICTURE_NAME,
 )
-from edge_runtime.contract.region_map import load_region_map
-from edge_runtime.engines import open_engine
 from edge_runtime.flight.record_latency import FlightLatency
 from edge_runtime.flight_log.config import FlightLogConfig
 from edge_runtime.flight_log.decision import decision_of
@@ -34,6 +31,7 @@ from edge_runtime.flight_log.recorder import FlightRecorder
 from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.localize.saved_state import LocaliserState, state_from_text
+from edge_runtime.opening import open_encoder_and_map, open_engine_as_set
 from edge_runtime.outputs.fix_log import GEOJSON_NAME, FixLog, write_geojson
 from edge_runtime.outputs.track_picture import draw_track
 from edge_runtime.progress import progress_bar
@@ -191,22 +189,14 @@ def _localiser(log: FlightLog, header: FlightHeader, changes: list[str]) -> tupl
             raise ConfigError(
                 f"{path}, the {what} that was flown, is not there: say where with --{what}"
             )
-    bundle = load_encoder_bundle(header.encoder)
-    region_map = load_region_map(header.map)
-    region_map.require_encoder(bundle)
+    opened = open_encoder_and_map(header.encoder, header.map)
+    bundle, region_map = opened.bundle, opened.region_map
     if bundle.encoder_sha256 != flown.encoder_sha256:
         changes.append(f"encoder {_short(flown.encoder_sha256)} -> {_short(bundle.encoder_sha256)}")
     map_sha256 = region_map.manifest_sha256
     if map_sha256 != flown.map_manifest_sha256:
         changes.append(f"map {_short(flown.map_manifest_sha256)} -> {_short(map_sha256)}")
-    engine = open_engine(
-        bundle,
-        header.precision,
-        header.engine,
-        header.threads,
-        header.tensorrt,
-        golden_check=not header.unsafe_engine,
-    )
+    engine = open_engine_as_set(bundle, header, golden_check=not header.unsafe_engine)
     state: LocaliserState | None = None
     if header.saved_state is not None:
         state = state_from_text(header.saved_state, f"{log.folder}: the state it began with")
@@ -216,7 +206,7 @@ def _localiser(log: FlightLog, header: FlightHeader, changes: list[str]) -> tupl
     localiser = Localiser(
         engine,
         region_map,
-        bundle.input_width,
+        opened.input_size,
         log.camera,
         header.localiser,
         header.prior,

@@ -162,7 +162,7 @@ def test_a_flight_refuses_what_the_key_does_not_confirm(
     signed, keys, encoder, tmp_path, capsys, monkeypatch, damage, words
 ):
     # Refused before this is called.
-    monkeypatch.setattr("edge_runtime.flight.inputs.open_engine", None)
+    monkeypatch.setattr("edge_runtime.opening.open_engine", None)
     damage(signed, keys)
     capsys.readouterr()
     output = tmp_path / "refused.flight"

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.contract.encoder_bundle import load_encoder_bundle
-from edge_runtime.contract.errors import BundleError, ConfigError, MapError
+from edge_runtime.contract.errors import ConfigError, MapError
 from edge_runtime.contract.fix import Fix
 from edge_runtime.contract.region_map import RegionMap, load_region_map
 from edge_runtime.engines import open_engine
@@ -21,6 +20,7 @@ from edge_runtime.localize.config import LocaliserConfig
 from edge_runtime.localize.localiser import Localiser
 from edge_runtime.localize.position_grid import Bounds
 from edge_runtime.localize.rectify import choose_window, rectify
+from edge_runtime.opening import open_encoder_and_map
 from edge_runtime.progress import progress_bar
 from edge_runtime.qualify.flight_record import FlightRecord, record_of
 from edge_runtime.qualify.simulated_appearance import SimulatedAppearance, shade_over
@@ -127,17 +127,14 @@ def qualify(config: QualifyConfig) -> Qualification:
         KeyboardInterrupt: If Ctrl-C came before enough were flown to tell anything.
     """
     started = time.monotonic()
-    bundle = load_encoder_bundle(config.encoder)
-    if bundle.input_height != bundle.input_width:
-        raise BundleError(f"{config.encoder}: the runtime needs a square encoder input")
-    region_map = load_region_map(config.map)
-    region_map.require_encoder(bundle)
+    opened = open_encoder_and_map(config.encoder, config.map)
+    region_map = opened.region_map
     grounds = _grounds(config, region_map)
     engine: Any
     if region_map.imagery is None:
         engine = RecallingEngine(region_map, config.view_similarity)
     else:
-        engine = open_engine(bundle, config.precision, config.engine, config.threads)
+        engine = open_engine(opened.bundle, config.precision, config.engine, config.threads)
     records: list[FlightRecord] = []
     foreign: list[bool] = []
     appearances: list[SimulatedAppearance] = []
@@ -153,7 +150,7 @@ def qualify(config: QualifyConfig) -> Qualification:
                 raise KeyboardInterrupt
             if (stopped or late) and number >= _FEWEST_FLIGHTS:
                 break
-            flight = _Flight(config, region_map, bundle.input_width, number)
+            flight = _Flight(config, region_map, opened.input_size, number)
             records.append(flight.flown(engine, grounds))
             foreign.append(flight.is_foreign)
             appearances.append(flight.appearance)

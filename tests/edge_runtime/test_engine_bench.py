@@ -77,7 +77,8 @@ def test_an_engine_on_a_device_tells_where_its_time_goes(
         ) -> tuple[npt.NDArray[np.float32], dict[str, float]]:
             return self.encode(images), {"h2d": 1.0, "compute": 5.0, "d2h": 0.25}
 
-    monkeypatch.setattr(engine_bench, "open_engine", lambda *_, **__: Staged(open_engine(bundle)))
+    staged = Staged(open_engine(bundle))
+    monkeypatch.setattr(engine_bench, "open_engine_as_set", lambda *_, **__: staged)
     results = run_engine_bench(EngineBenchConfig(bundle.folder, warm_up=1, iterations=10))
     [entry] = results["batches"]
     medians = {stage: figures["median"] for stage, figures in entry["stages_ms"].items()}
