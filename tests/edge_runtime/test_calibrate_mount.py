@@ -4,17 +4,20 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
 from jsonargparse import ArgumentParser
 
-from edge_runtime.calibrate_mount import MountCalibrationConfig, _Search, calibrate
 from edge_runtime.camera_info import read_camera_info
 from edge_runtime.commands.calibrate_mount import calibrate_mount
 from edge_runtime.contract.errors import ConfigError, DmnilError, SourceError, TelemetryError
 from edge_runtime.localize.camera import CameraAttitude, PinholeCamera
-from edge_runtime.mount_agreement import CalibrationView, Turn, shrunk
+from edge_runtime.mount_calibration.agreement import CalibrationView, Turn, shrunk
+from edge_runtime.mount_calibration.calibration import calibrate
+from edge_runtime.mount_calibration.config import MountCalibrationConfig
+from edge_runtime.mount_calibration.search import MountSearch
 from edge_runtime.mounting import FIXED, GIMBAL, NO_OFFSETS, Mounting, with_offsets
 from edge_runtime.telemetry.log import TelemetrySample
 from edge_runtime.telemetry.orientation import product, quaternion_of, quaternion_of_angles
@@ -113,7 +116,7 @@ def views_at(pitch_deg: float) -> list[CalibrationView]:
 def searched(pitch_deg: float, mounting: Mounting, truth: Turn) -> Any:
     views = views_at(pitch_deg)
     agreement: Any = KnownTruth(truth, noise=0.3)
-    search = _Search(agreement, views, [0] * len(views), mounting)
+    search = MountSearch(agreement, views, [0] * len(views), mounting)
     best = search.coarse(30.0, 12.0)
     for step_deg in search.steps_deg(3, is_slack=False):
         best = search.refine(best, step_deg)
@@ -154,13 +157,13 @@ def test_a_gimbal_that_looks_down_has_no_angle_for_a_lean() -> None:
 def test_an_angle_that_changes_nothing_is_not_determined() -> None:
     class Blind(KnownTruth):
         def scores(self, views: Any, levels: Any, turn: Turn) -> np.ndarray:
-            return np.random.default_rng(abs(hash(turn(np.eye(4)[0]).tobytes()))).normal(
+            return np.random.default_rng(crc32(turn(np.eye(4)[0]).tobytes())).normal(
                 3.0, 1.0, len(views)
             )
 
     views = views_at(-45.0)
     agreement: Any = Blind(lambda q: q, 0.0)
-    search = _Search(agreement, views, [0] * len(views), NO_OFFSETS)
+    search = MountSearch(agreement, views, [0] * len(views), NO_OFFSETS)
     search.refine((0.0, 0.0, 0.0), 3.0)
     found = search.result((1.0, 1.0, 1.0), 0.0, 0.0, CAMERA, positions_are_true=False)
     assert not all(offset.is_determined for offset in found.offsets)

@@ -24,6 +24,7 @@ from edge_runtime.monitor.exposition import Exposition, Histogram
 from edge_runtime.monitor.memory import memory_use
 from edge_runtime.monitor.monitor import Monitor, open_monitor
 from edge_runtime.telemetry.log import TelemetrySample
+from tests.waiting import PATIENCE_S
 
 SAMPLE_MAP = Path(__file__).parents[2] / "edge_runtime" / "sample" / "town.map"
 IMAGE = np.full((36, 64, 3), (200, 100, 50), np.uint8)
@@ -55,7 +56,8 @@ def town() -> RegionMap:
 
 @pytest.fixture
 def monitor(town: RegionMap) -> Iterator[Monitor]:
-    opened = open_monitor(MonitorConfig(port=0), town, {"engine": 'a "quoted"\\ one\n'})
+    limits = {f"{what}_limit_s": 10 * PATIENCE_S for what in ("frame", "telemetry", "loop")}
+    opened = open_monitor(MonitorConfig(port=0, **limits), town, {"engine": 'a "quoted"\\ one\n'})
     yield opened
     opened.close()
 
@@ -71,7 +73,7 @@ def get(
 ) -> tuple[int, dict[str, str], bytes]:
     request = urllib.request.Request(f"{monitor.url}{path}", headers=headers or {}, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=5.0) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             return response.status, dict(response.headers), response.read()
     except urllib.error.HTTPError as error:
         with error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from edge_runtime.contract.errors import ConfigError
 from edge_runtime.machine_strain import MachineStrain, ThermalZone, read_strain
 from edge_runtime.power_governor import PowerGovernor, PowerGovernorConfig, RateChange
 from tests.fabricated_machine import jetson_files, machine, write_tree
+from tests.waiting import wait_until
 
 ZONE = "/sys/class/thermal/thermal_zone0"
 SUPPLY = "/sys/class/hwmon/hwmon1"
@@ -166,10 +166,7 @@ def test_sensors_are_read_beside_the_flight_and_decided_on_in_its_loop(tmp_path:
     governor.start()
     try:
         write_tree(tmp_path, {"/sys/class/thermal/thermal_zone1/temp": "95000\n"})
-        until_s = time.monotonic() + 5.0
-        while not heard and time.monotonic() < until_s:
-            time.sleep(0.01)
-            governor.tick()
+        assert wait_until(lambda: governor.tick() or heard)
         assert heard == [RateChange(0.5, is_reduction=True, reason="gpu-thermal 95 C")]
         assert governor.figures() == {
             "frame_rate_share": 0.5,

@@ -8,7 +8,6 @@ import logging
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from tests.edge_runtime.nvidia.flight_deck import FlightDeck
 from tests.edge_runtime.nvidia.host_gpu import ORIN
 from tests.small_map import rewrite_manifest
 from tests.tiny_encoder import write_tiny_encoder
+from tests.waiting import PATIENCE_S, wait_until
 
 PICTURES = np.zeros((1, 64, 64, 3), np.uint8)
 SMALLER_ORIN = replace(ORIN, multiprocessors=4)
@@ -197,13 +197,11 @@ def test_the_second_of_two_processes_waits_and_loads_what_the_first_has_built(
     with folder.with_suffix(".lock").open("w") as first:
         fcntl.flock(first, fcntl.LOCK_EX)
         waiter.start()
-        deadline = time.monotonic() + 10.0
-        while "waiting for it" not in caplog.text and time.monotonic() < deadline:
-            time.sleep(0.01)
+        assert wait_until(lambda: "waiting for it" in caplog.text)
         assert f"another process is building {folder.name}: waiting for it" in caplog.text
         assert outcome == []
         away.rename(folder)
-    waiter.join(10.0)
+    waiter.join(PATIENCE_S)
     assert outcome == [1]
     assert built.behaviour.builds == 0
 
