@@ -76,6 +76,7 @@ def test_university_tasks_go_both_ways(university: Path) -> None:
     assert (forth.name, back.name) == ("drone->satellite", "satellite->drone")
     assert found(forth) == [["0003/1.jpg"], ["0007/1.jpg"], ["0839/1.jpg"]]
     assert found(back) == found(forth)
+    assert (forth.turnable_side, back.turnable_side) == ("gallery", "queries")
     assert forth.query_positions_deg is None
 
 
@@ -92,8 +93,9 @@ def test_ground_to_aerial_takes_the_street_view_first(university: Path, tmp_path
     assert data.drone is not None
     assert data.drone.names[0] == "0002/image-1.jpg"
     assert data.single_satellite_images
-    names = [task.name for task in open_retrieval_tasks(config, 6, 6)]
-    assert names == ["street->satellite", "satellite->street"]
+    tasks = open_retrieval_tasks(config, 6, 6)
+    assert [task.name for task in tasks] == ["street->satellite", "satellite->street"]
+    assert [task.turnable_side for task in tasks] == [None, None]
 
 
 def test_street_to_drone_clusters_the_second_view_too(university: Path) -> None:

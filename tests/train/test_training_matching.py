@@ -13,11 +13,17 @@ import torch
 from dmnil_train import loop
 from dmnil_train.augmentation import AugmentationConfig
 from dmnil_train.config import TrainConfig
-from dmnil_train.data.pool import PreparedPool
+from dmnil_train.data.pool import PreparedPool, TrainingData
 from dmnil_train.encoder.halves import TrainedHalf, split_encoder
 from dmnil_train.encoder.model import Encoder
 from dmnil_train.inputs import FreshInputs, KeptInputs
-from dmnil_train.labelling import EpochLabels, MatchingFeatures, matched_tiles, mutual_labels
+from dmnil_train.labelling import (
+    EpochLabels,
+    MatchingFeatures,
+    matched_tiles,
+    mutual_labels,
+    true_tiles,
+)
 from dmnil_train.pool_features import matching_features, pool_features
 from dmnil_train.processes import joined_processes
 from edge_runtime.contract.errors import ConfigError
@@ -182,3 +188,24 @@ def test_views_matched_as_rectified_count_for_the_raw_images_they_show() -> None
     within = EpochLabels(np.arange(5), drone_labels, shared=False)
     several = MatchingFeatures(places, places[[4, 1, 2]].repeat_interleave(3, 0), shown.repeat(3))
     assert mutual_labels(within, several).satellite.tolist() == [-1, -1, 7, -1, 8]
+
+
+def pool_of(places: list[int]) -> PreparedPool:
+    names = tuple(map(str, range(len(places))))
+    return PreparedPool(np.zeros((len(places), 4, 4, 3), np.uint8), names, np.array(places))
+
+
+def test_true_tiles_are_all_those_of_an_images_place() -> None:
+    satellite, drone = pool_of([7, 4, -1, 7, 5]), pool_of([4, 7, -1, 6, 5])
+    found = true_tiles(TrainingData(satellite, drone, single_satellite_images=False))
+    assert found.tiles.tolist() == [[1, -1], [0, 3], [-1, -1], [-1, -1], [4, -1]]
+    assert found.matched.tolist() == [True, True, False, False, True]
+
+
+def test_supervision_draws_every_drone_view_to_its_true_tile(folder: Path, tmp_path: Path) -> None:
+    settings = {**kept_views_settings(folder), "output": tmp_path / "a.run", "epochs": 2}
+    rows = history_of(train_tiny(settings, supervised=True))
+    assert [row["tile_pairs"] for row in rows[1:]] == [32, 32]
+    assert [row["matched_share"] for row in rows[1:]] == [1.0, 1.0]
+    assert "drone_clusters" not in rows[1]
+    assert rows[-1]["cross_view_tiles"] > 0.0

@@ -95,6 +95,11 @@ class Augmentation(nn.Module):
         return varied.clamp(0.0, 1.0).permute(0, 2, 3, 1) * 255.0
 
 
+def headings_deg(count: int) -> tuple[float, ...]:
+    """So many headings, evenly spread, 0 the first."""
+    return tuple(number * 360.0 / count for number in range(count))
+
+
 @torch.no_grad()
 def turned_middle(
     pictures: npt.NDArray[np.uint8],

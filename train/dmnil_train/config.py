@@ -211,7 +211,8 @@ class TrainConfig:
         places: The recipes beyond the paper.
         matching: How the two views are matched, for places.cross_view_weight and for
             pseudo_labels.enhancement mutual.
-        supervised: Use the true places of both pools as labels: no method, but an upper bound.
+        supervised: Use the true places of both pools, as clusters of the paper's objective and as
+            the tiles that drone images are drawn to: no method, but an upper bound.
         drone_augmentation: How drone images are varied.
         satellite_augmentation: How satellite images are varied.
         optimiser: Optimiser and learning rate.
@@ -221,6 +222,8 @@ class TrainConfig:
         mirrored_features: Cluster the mean of an image's and its mirror's features.
         evaluate_every: Epochs between evaluations on the layout's first task, where there is one;
             `dmnil-train evaluate` scores them all.
+        evaluation_headings: Into how many headings, evenly spread, evaluation turns each satellite
+            picture, the most similar counts; for drone views in any heading.
         patience: Evaluations without a better score after which the run ends; 0 never.
         max_minutes: End before an epoch that would run past this; 0 never.
         seed: Seed of everything random.
@@ -254,6 +257,7 @@ class TrainConfig:
     iterations: int = 400
     mirrored_features: bool = True
     evaluate_every: int = 1
+    evaluation_headings: int = 1
     patience: int = 0
     max_minutes: float = 0.0
     seed: int = 0
@@ -273,12 +277,24 @@ class TrainConfig:
         counts = (self.epochs, self.iterations, self.evaluate_every, self.feature_batch)
         if min(counts) < 1:
             raise ConfigError("epochs, iterations, evaluate_every, feature_batch must be 1 or more")
+        if self.evaluation_headings < 1:
+            raise ConfigError(f"evaluation_headings must be 1 or more: {self.evaluation_headings}")
+        if self.evaluation_headings > 1 and self.data.drone_view == "street":
+            raise ConfigError(
+                "evaluation_headings turns satellite pictures for views from the air: leave it "
+                "at 1 for street views"
+            )
         if min(self.patience, self.seed, self.kept_views) < 0 or not self.max_minutes >= 0.0:
             raise ConfigError("patience, seed, kept_views and max_minutes must be 0 or more")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision is {self.precision!r}: choose fp32, bf16 or fp16")
         trains_places = self.places.satellite_weight > 0.0 or self.places.cross_view_weight > 0.0
-        if not (self.dmnil or self.supervised or trains_places):
+        if self.supervised and not (self.dmnil or self.places.cross_view_weight > 0.0):
+            raise ConfigError(
+                "supervised gives true places to nothing: switch dmnil on, or give "
+                "places.cross_view_weight a value above 0"
+            )
+        if not (self.dmnil or trains_places):
             raise ConfigError(
                 "nothing to train: switch dmnil on, or give places.satellite_weight or "
                 "places.cross_view_weight a value above 0"
@@ -305,7 +321,6 @@ class TrainConfig:
             name
             for name, needed in (
                 ("dmnil", self.dmnil),
-                ("supervised", self.supervised),
                 ("places.cross_view_weight", self.places.cross_view_weight > 0.0),
             )
             if needed
@@ -320,6 +335,8 @@ class TrainConfig:
 
     def matches_views(self, epoch: int) -> bool:
         """Whether an epoch asks which images of the two views show the same ground."""
+        if self.supervised:
+            return False
         mutual = self.dmnil and self.pseudo_labels.enhancement == "mutual"
         shares = mutual and self.objective.stage(epoch).shared_labels
         return self.places.draws_drone_views(epoch) or shares

@@ -190,6 +190,25 @@ def true_labels(data: TrainingData) -> EpochLabels:
     return EpochLabels(compact[:count], compact[count:], shared=True)
 
 
+def true_tiles(data: TrainingData) -> TileMatches:
+    """The satellite images of each drone image's true place, for the supervised upper bound.
+
+    Raises:
+        TrainingError: If the images carry none.
+    """
+    labels = true_labels(data)
+    if labels.drone is None:
+        raise TrainingError("supervised needs drone images")
+    known = np.flatnonzero(labels.satellite >= 0)
+    places = labels.satellite[known]
+    nth = occurrence(torch.from_numpy(places)).numpy()
+    # One place more, so that an unknown one, -1, has no tile either.
+    count = 2 + int(max(labels.satellite.max(), labels.drone.max()))
+    tiles_of_place = np.full((count, 1 + int(nth.max())), -1, np.int64)
+    tiles_of_place[places, nth] = known
+    return TileMatches(tiles_of_place[labels.drone])
+
+
 def matched_tiles(
     features: MatchingFeatures, drone_count: int, nearest_tiles: int, nearest_images: int
 ) -> TileMatches:

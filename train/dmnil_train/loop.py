@@ -35,6 +35,7 @@ from dmnil_train.labelling import (
     matched_tiles,
     mutual_labels,
     true_labels,
+    true_tiles,
 )
 from dmnil_train.learning_rate import build_optimiser, learning_rate_at
 from dmnil_train.objective.cluster_memory import ClusterMemory
@@ -103,9 +104,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
     data = open_training_data(config.data, chosen.input_height, chosen.input_width)
     tasks = open_retrieval_tasks(config.data, chosen.input_height, chosen.input_width)
     uses_tiles = config.places.satellite_weight > 0.0 or config.places.cross_view_weight > 0.0
-    uses_drone = data.drone is not None and (
-        config.dmnil or config.supervised or config.places.cross_view_weight > 0.0
-    )
+    uses_drone = data.drone is not None and (config.dmnil or config.places.cross_view_weight > 0.0)
     frozen, half = split_encoder(encoder, frozen_parts, config.freeze_batch_norm)
     if config.channels_last:
         for parameter in encoder.backbone.parameters():
@@ -204,7 +203,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
             figures: dict[str, float] = {}
             labels = EpochLabels(singletons(len(satellite)).labels, None, shared=False)
             memories = None
-            if config.supervised:
+            if config.dmnil and config.supervised:
                 labels = true_labels(data)
             elif config.dmnil and drone_features is not None and processes.is_first:
                 labels = clustered_labels(
@@ -222,7 +221,7 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                 elif stage.shared_labels and matching is not None:
                     labels = mutual_labels(labels, matching)
             labels = processes.from_first(labels)
-            if config.dmnil or config.supervised:
+            if config.dmnil:
                 figures.update(labels.figures())
                 stage = dataclasses.replace(stage, shared_labels=labels.shared)
                 pools = [ViewPool(satellite_features, processes.tensor(labels.satellite))]
@@ -231,17 +230,17 @@ def _train(config: TrainConfig, processes: Processes) -> RunSummary:
                 memories = build_memories(objective, stage, *pools).to(processes.device)
             drone_sampled = labels.drone
             matches = tiles_of_drone = None
-            if (
-                matching is not None
-                and drone_features is not None
-                and config.places.draws_drone_views(epoch)
-            ):
+            if drone_features is not None and config.places.draws_drone_views(epoch):
                 if processes.is_first:
-                    matches = matched_tiles(
-                        matching,
-                        len(drone_features),
-                        config.places.nearest_tiles,
-                        config.places.nearest_images,
+                    matches = (
+                        true_tiles(data)
+                        if matching is None  # supervised
+                        else matched_tiles(
+                            matching,
+                            len(drone_features),
+                            config.places.nearest_tiles,
+                            config.places.nearest_images,
+                        )
                     )
                 matches = cast(TileMatches, processes.from_first(matches))
                 tiles_of_drone = processes.tensor(matches.tiles)
@@ -388,7 +387,8 @@ def _evaluated(
     encoder: Encoder, task: RetrievalTask, config: TrainConfig, folder: RunFolder, epochs_done: int
 ) -> dict[str, float]:
     """Scores of a task, whose retrievals go on the page."""
-    embedder = PoolEmbedder(TorchEncoder(encoder), EmbeddingOptions(config.feature_batch))
+    options = EmbeddingOptions(config.feature_batch, headings=config.evaluation_headings)
+    embedder = PoolEmbedder(TorchEncoder(encoder), options)
     [result] = evaluate_with(embedder, [task])
     folder.show_retrieval(task, embedder, epochs_done)
     return {

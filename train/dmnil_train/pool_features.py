@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dmnil_train.augmentation import headings_deg
 from dmnil_train.config import MatchingConfig, TrainConfig
 from dmnil_train.encoder.halves import TrainedHalf
 from dmnil_train.encoder.heads import GridAverage
@@ -48,7 +49,7 @@ def matching_features(
 ) -> tuple[Tensor, Tensor]:
     """What `config.matching` compares: satellites (Ns, headings, D), drone images (Nd, D)."""
     compared = _compared(half, config.matching)
-    turns_deg = np.arange(config.matching.headings) * 360.0 / config.matching.headings
+    turns_deg = headings_deg(config.matching.headings)
 
     def turned(rows: npt.NDArray[np.int64]) -> Tensor:
         features = [compared(satellite.turned(rows, turn_deg)) for turn_deg in turns_deg]

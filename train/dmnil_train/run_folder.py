@@ -197,8 +197,7 @@ class RunFolder:
 
         Training is worth more than its pictures: what fails here is a warning.
         """
-        queries = embedder.shared(task.queries, "queries").features
-        gallery = embedder.shared(task.gallery, "gallery").features
+        queries, gallery = (side.features for side in embedder.both_sides(task))
         seed = self._config.seed
         page = self._config.output / RETRIEVAL_FILE
         note = f"{self._config.output.name}, epoch {epoch} of {self._config.epochs}"
@@ -249,12 +248,12 @@ def _without_folders(settings: dict[str, Any], config: TrainConfig) -> dict[str,
 
 def _method_of(config: TrainConfig) -> str:
     parts = []
-    if config.supervised:
-        parts.append("supervised contrast (true places)")
-    elif config.dmnil:
-        parts.append("DMNIL (arXiv 2502.11381)")
+    if config.dmnil:
+        supervised = "supervised contrast (true places)"
+        parts.append(supervised if config.supervised else "DMNIL (arXiv 2502.11381)")
     if config.places.satellite_weight > 0.0:
         parts.append("satellite tiles told apart")
     if config.places.cross_view_weight > 0.0:
-        parts.append("drone images drawn to mutual neighbour tiles")
+        drawn_to = "their true" if config.supervised else "mutual neighbour"
+        parts.append(f"drone images drawn to {drawn_to} tiles")
     return "; ".join(parts)

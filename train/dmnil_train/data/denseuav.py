@@ -54,7 +54,7 @@ def retrieval_tasks(folder: Path) -> list[RetrievalTask]:
     """
     queries = files_by_place(folder / "test" / "query_drone", _LAYOUT)
     gallery = files_by_place(folder / "test" / "gallery_satellite", _LAYOUT)
-    task = task_of("drone->satellite", queries, gallery)
+    task = task_of("drone->satellite", queries, gallery, "gallery")
     path = next((path for name in _POSITION_FILES if (path := folder / name).is_file()), None)
     if path is None:
         logger.warning(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmnil_train.data.picture_files import FilePool, pictures_in
-from dmnil_train.data.pool import RetrievalTask
+from dmnil_train.data.pool import RetrievalTask, Side
 from edge_runtime.contract.errors import SourceError
 
 
@@ -87,7 +87,12 @@ def require_folder(folder: Path, layout: str) -> None:
         raise SourceError(f"{folder} is missing: expected {layout}")
 
 
-def task_of(name: str, queries: LabelledFiles, gallery: LabelledFiles) -> RetrievalTask:
+def task_of(
+    name: str,
+    queries: LabelledFiles,
+    gallery: LabelledFiles,
+    turnable_side: Side | None,
+) -> RetrievalTask:
     """A retrieval task in which places tell what counts as found."""
     return RetrievalTask(
         name=name,
@@ -95,4 +100,5 @@ def task_of(name: str, queries: LabelledFiles, gallery: LabelledFiles) -> Retrie
         gallery=gallery.files,
         query_places=queries.places,
         gallery_places=gallery.places,
+        turnable_side=turnable_side,
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+Side = Literal["queries", "gallery"]
 
 
 class ImagePool(Protocol):
@@ -97,6 +99,8 @@ class RetrievalTask:
         gallery_positions_deg: (G, 2) longitude and latitude.
         relevant: (Q, G) boolean where places do not tell, as on a region with true positions;
             `query_places` and `gallery_places` are then ignored.
+        turnable_side: Which side a search over headings turns: pictures from straight above that
+            views from the air are compared with; none where there is no such side.
     """
 
     name: str
@@ -107,3 +111,4 @@ class RetrievalTask:
     query_positions_deg: npt.NDArray[np.float64] | None = None
     gallery_positions_deg: npt.NDArray[np.float64] | None = None
     relevant: npt.NDArray[np.bool_] | None = None
+    turnable_side: Side | None = None

@@ -152,6 +152,7 @@ def region_retrieval_task(
         query_places=np.full(len(kept), -1, np.int64),
         gallery_places=np.full(len(satellite), -1, np.int64),
         relevant=relevant[is_shown],
+        turnable_side="gallery",
     )
 
 

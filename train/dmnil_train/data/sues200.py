@@ -72,8 +72,8 @@ def retrieval_tasks(folder: Path, heights_m: tuple[int, ...] = HEIGHTS_M) -> lis
     for height in heights_m:
         drone_queries, drone_gallery = opened(folder, "drone", height)
         tasks += [
-            task_of(f"drone->satellite, {height} m", drone_queries, satellite_gallery),
-            task_of(f"satellite->drone, {height} m", satellite_queries, drone_gallery),
+            task_of(f"drone->satellite, {height} m", drone_queries, satellite_gallery, "gallery"),
+            task_of(f"satellite->drone, {height} m", satellite_queries, drone_gallery, "queries"),
         ]
     return tasks
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from dmnil_train.data.labelled_files import TrainingFiles, files_by_place, task_of
-from dmnil_train.data.pool import RetrievalTask
+from dmnil_train.data.pool import RetrievalTask, Side
 
 DroneView = Literal["drone", "street"]
 SatelliteView = Literal["satellite", "drone"]
@@ -41,13 +41,18 @@ def retrieval_tasks(
         SourceError: If a folder is missing or holds no pictures.
     """
     layout = _layout(drone_view, satellite_view)
+    directions: tuple[tuple[str, str, Side], ...] = (
+        (drone_view, satellite_view, "gallery"),
+        (satellite_view, drone_view, "queries"),
+    )
     return [
         task_of(
             f"{query}->{gallery}",
             files_by_place(folder / "test" / f"query_{query}", layout),
             files_by_place(folder / "test" / f"gallery_{gallery}", layout),
+            turnable if drone_view == "drone" else None,
         )
-        for query, gallery in ((drone_view, satellite_view), (satellite_view, drone_view))
+        for query, gallery, turnable in directions
     ]
 
 

@@ -33,7 +33,8 @@ class Embedding:
     """A pool's descriptors.
 
     Args:
-        features: (N, D) unit length; zero where the image could not be read.
+        features: (N, D) unit length, or (N, V, D) for V views of each image; zero where the image
+            could not be read.
         readable: (N,) whether the image could be read.
     """
 
@@ -111,7 +112,8 @@ def without_mean(embedding: Embedding) -> Embedding:
     What all images of one view share (season, light, sensor) then counts for nothing, as in the
     runtime, which takes a map's mean off tiles and the flight's off views.
     """
-    mean = embedding.features[embedding.readable].mean(axis=0, dtype=np.float64)
+    known = embedding.features[embedding.readable]
+    mean = known.reshape(-1, known.shape[-1]).mean(axis=0, dtype=np.float64)
     centred = np.asarray(embedding.features - mean.astype(np.float32), np.float32)
     centred[~embedding.readable] = 0.0
     return Embedding(unit_length(centred), embedding.readable)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from dmnil_train.augmentation import headings_deg
 from dmnil_train.data.pool import ImagePool, RetrievalTask
+from dmnil_train.data.turned_pool import TurnedPool
 from dmnil_train.evaluation.embed import Embedding, embed, without_mean
 from dmnil_train.evaluation.image_encoder import ImageEncoder
 from dmnil_train.evaluation.retrieval_metrics import (
@@ -15,7 +19,7 @@ from dmnil_train.evaluation.retrieval_metrics import (
     sdm_at_k,
 )
 from dmnil_train.evaluation.text_table import aligned, percent
-from edge_runtime.contract.errors import SourceError
+from edge_runtime.contract.errors import ConfigError, SourceError
 
 SDM_KS = (1, 3, 5)
 
@@ -47,12 +51,15 @@ class EmbeddingOptions:
         mirror: Describe each image by the mean of it and its mirror image.
         remove_means: Take each pool's own mean off its descriptors.
         readers: Threads that decode; 0 takes one a processor, up to 8.
+        headings: Into how many headings, evenly spread, a task's pictures from above are turned;
+            the most similar counts.
     """
 
     batch_size: int = 64
     mirror: bool = False
     remove_means: bool = False
     readers: int = 0
+    headings: int = 1
 
 
 class PoolEmbedder:
@@ -62,22 +69,46 @@ class PoolEmbedder:
         self._encoder = encoder
         self._options = options
         # The pool is held too, so that no other can come to have its id.
-        self._known: dict[int, tuple[ImagePool, Embedding]] = {}
+        self._known: dict[tuple[int, bool], tuple[ImagePool, Embedding]] = {}
 
-    def shared(self, pool: ImagePool, label: str) -> Embedding:
-        """A pool's descriptors, kept for the next task."""
-        if id(pool) not in self._known:
-            self._known[id(pool)] = pool, self.once(pool, label)
-        return self._known[id(pool)][1]
+    def both_sides(self, task: RetrievalTask) -> tuple[Embedding, Embedding]:
+        """Descriptors of a task's queries and gallery, kept for the next task.
 
-    def once(self, pool: ImagePool, label: str) -> Embedding:
+        Raises:
+            ConfigError: If headings are to be searched and neither side can be turned.
+            SourceError: As `once`.
+        """
+        turned = task.turnable_side if self._options.headings > 1 else None
+        if self._options.headings > 1 and turned is None:
+            raise ConfigError(
+                f"headings turns satellite pictures for views from the air: leave it at 1 for "
+                f"{task.name}"
+            )
+        return (
+            self.shared(task.queries, f"queries of {task.name}", turned == "queries"),
+            self.shared(task.gallery, f"gallery of {task.name}", turned == "gallery"),
+        )
+
+    def shared(self, pool: ImagePool, label: str, turned: bool = False) -> Embedding:
+        """A pool's descriptors, kept for the next task; of each picture turned if wanted."""
+        key = id(pool), turned
+        if key not in self._known:
+            self._known[key] = pool, self.once(pool, label, turned)
+        return self._known[key][1]
+
+    def once(self, pool: ImagePool, label: str, turned: bool = False) -> Embedding:
         """A pool's descriptors, not kept.
 
         Raises:
             SourceError: If the pool is empty or more than 5 % of it cannot be read.
         """
         options = self._options
-        embedding = embed(
+        embedding = self._turned(pool, label) if turned else self._as_it_is(pool, label)
+        return without_mean(embedding) if options.remove_means else embedding
+
+    def _as_it_is(self, pool: ImagePool, label: str) -> Embedding:
+        options = self._options
+        return embed(
             self._encoder.encode,
             pool,
             self._encoder.height,
@@ -87,7 +118,16 @@ class PoolEmbedder:
             options.readers,
             label,
         )
-        return without_mean(embedding) if options.remove_means else embedding
+
+    def _turned(self, pool: ImagePool, label: str) -> Embedding:
+        """Descriptors (N, headings, D)."""
+        size = self._encoder.height, self._encoder.width
+        turns_deg = headings_deg(self._options.headings)
+        views = [
+            self._as_it_is(TurnedPool(pool, turn_deg, *size), f"{label}, {turn_deg:g} deg")
+            for turn_deg in turns_deg
+        ]
+        return Embedding(np.stack([view.features for view in views], axis=1), views[0].readable)
 
 
 def evaluate_with(embedder: PoolEmbedder, tasks: Sequence[RetrievalTask]) -> list[TaskScores]:
@@ -97,14 +137,7 @@ def evaluate_with(embedder: PoolEmbedder, tasks: Sequence[RetrievalTask]) -> lis
         SourceError: If a pool is empty, more than 5 % of it cannot be read, or a gallery holds
             nothing but junk.
     """
-    return [
-        score_task(
-            task,
-            embedder.shared(task.queries, f"queries of {task.name}"),
-            embedder.shared(task.gallery, f"gallery of {task.name}"),
-        )
-        for task in tasks
-    ]
+    return [score_task(task, *embedder.both_sides(task)) for task in tasks]
 
 
 def score_task(task: RetrievalTask, queries: Embedding, gallery: Embedding) -> TaskScores:

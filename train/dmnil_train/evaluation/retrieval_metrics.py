@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dmnil_train.evaluation.similarity import SIMILARITY_STEPS, Features, unit_length
+from dmnil_train.evaluation.similarity import SIMILARITY_STEPS, Features, cosines, unit_length
 
 SDM_SCALE_PER_DEG = 5e3
 """DenseUAV's s: a result 2e-4 degrees away, 22 m to the north, is worth 1/e."""
@@ -57,9 +57,10 @@ def retrieval_metrics(
     """Scores where equal labels are relevant, as the University-1652 evaluation computes them.
 
     Args:
-        query_features: (Q, D) of any length; compared by cosine.
+        query_features: (Q, D) of any length; compared by cosine. (Q, V, D) for V views of each
+            image, the most similar counts.
         query_labels: (Q,) place of each query.
-        gallery_features: (G, D).
+        gallery_features: (G, D), or (G, V, D).
         gallery_labels: (G,) place of each gallery image; -1 is junk, left out of the ranking.
     Raises:
         ValueError: If shapes disagree, a pool is empty or a feature is not finite.
@@ -193,10 +194,11 @@ def _similarities(
     if not (np.isfinite(queries).all() and np.isfinite(gallery).all()):
         raise ValueError("a feature is not finite")
     queries, gallery = unit_length(queries), unit_length(gallery)
-    rows = max(1, _BLOCK_PAIRS // len(gallery))
+    views = max(queries[:1].size, gallery[:1].size) // queries.shape[-1]
+    rows = max(1, _BLOCK_PAIRS // (len(gallery) * views))
     for start in range(0, len(queries), rows):
         block = slice(start, start + rows)
-        yield block, queries[block] @ gallery.T
+        yield block, cosines(queries[block], gallery)
 
 
 def _payload_by_rank(

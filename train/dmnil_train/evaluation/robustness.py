@@ -72,8 +72,7 @@ def robustness(
         SourceError: If more than 5 % of the images cannot be read.
     """
     chosen = evenly_spread(task, most_queries)
-    gallery = embedder.shared(chosen.gallery, f"gallery of {task.name}")
-    asked = embedder.shared(chosen.queries, f"{len(chosen.queries)} clean queries")
+    asked, gallery = embedder.both_sides(chosen)
     clean = score_task(chosen, asked, gallery)
     recalls: dict[CorruptionName, tuple[float, ...]] = {}
     for name in corruptions:

@@ -51,6 +51,9 @@ class EvaluateConfig:
     """Describe each image by the mean of it and its mirror image."""
     remove_means: bool = False
     """Take each pool's own mean off its descriptors, as the runtime does; the paper does not."""
+    headings: int = 1
+    """Turn each satellite picture into so many headings, evenly spread, and take the most similar:
+    for drone views in any heading."""
     robustness: bool = False
     """Also score the drone's pictures in fog, rain, snow, at night, blurred, badly exposed and
     heavily compressed, each at three severities."""
@@ -64,6 +67,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, is {self.batch_size}")
+        if self.headings < 1:
+            raise ConfigError(f"headings must be at least 1, is {self.headings}")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision is {self.precision!r}: choose {', '.join(PRECISIONS)}")
         for name in ("threads", "readers", "robustness_queries", "seed"):
@@ -82,6 +87,7 @@ class EvaluationReport:
     precision: str
     mirror: bool
     remove_means: bool
+    headings: int
     seed: int
     tasks: tuple[TaskScores, ...]
     robustness: tuple[RobustnessScores, ...]
@@ -92,6 +98,7 @@ class EvaluationReport:
         settings = [f"{self.input_height}x{self.input_width}", self.precision]
         settings += ["mean of image and mirror image"] if self.mirror else []
         settings += ["each pool's mean removed"] if self.remove_means else []
+        settings += [f"the best of {self.headings} headings"] if self.headings > 1 else []
         parts = [
             f"{self.encoder}{identity}, {', '.join(settings)}",
             score_table(self.tasks),
@@ -116,7 +123,8 @@ def run_evaluation(
         SourceError: If there is nothing to evaluate, or a pool cannot be read.
         BundleError: If the encoder cannot be used.
         EngineError: If it fails, or what it returns is not finite.
-        ConfigError: If the device or precision is not to be had.
+        ConfigError: If the device or precision is not to be had, or headings are to be searched
+            where there is nothing to turn.
         OutputError: If the JSON cannot be written.
     """
     if config.json is not None:
@@ -130,7 +138,7 @@ def run_evaluation(
             "there is nothing to evaluate: true places are needed, of a region in data.truth"
         )
     options = EmbeddingOptions(
-        config.batch_size, config.mirror, config.remove_means, config.readers
+        config.batch_size, config.mirror, config.remove_means, config.readers, config.headings
     )
     embedder = PoolEmbedder(encoder, options)
     held_up: list[RobustnessScores] = []
@@ -152,6 +160,7 @@ def run_evaluation(
         precision=config.precision,
         mirror=config.mirror,
         remove_means=config.remove_means,
+        headings=config.headings,
         seed=config.seed,
         tasks=tuple(scores),
         robustness=tuple(held_up),

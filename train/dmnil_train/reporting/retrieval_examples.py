@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dmnil_train.data.pool import RetrievalTask
-from dmnil_train.evaluation.similarity import SIMILARITY_STEPS, Features, unit_length
+from dmnil_train.evaluation.similarity import (
+    SIMILARITY_STEPS,
+    Features,
+    cosines,
+    could_be_read,
+    unit_length,
+)
 from edge_runtime.contract.errors import SourceError
 
 _BLOCK_PAIRS = 1 << 22
@@ -90,8 +96,9 @@ def sample_retrieval(
     are all zero could not be read, and takes no part.
 
     Args:
-        query_features: (Q, D) of any length; compared by cosine.
-        gallery_features: (G, D).
+        query_features: (Q, D) of any length; compared by cosine. (Q, V, D) for V views of each
+            image, the most similar counts.
+        gallery_features: (G, D), or (G, V, D).
         count: Queries to draw; all of them if there are fewer.
         best: Results of each.
         seed: Which queries are drawn, nothing else.
@@ -123,10 +130,10 @@ class _Ranking:
         self, task: RetrievalTask, query_features: Features, gallery_features: Features
     ) -> None:
         self._task = task
-        ranked = gallery_features.any(axis=1)
+        ranked = could_be_read(gallery_features)
         if task.relevant is None:
             ranked &= task.gallery_places != -1
-        self._asked = np.flatnonzero(query_features.any(axis=1))
+        self._asked = np.flatnonzero(could_be_read(query_features))
         self._ranked = np.flatnonzero(ranked)
         if not len(self._asked) or not len(self._ranked):
             raise SourceError(
@@ -196,7 +203,7 @@ class _Ranking:
         self, rows: slice | Indices
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
         """Similarities (B, G) in whole steps, and relevance (B, G)."""
-        similarity = np.rint(self._queries[rows] @ self._gallery.T * SIMILARITY_STEPS)
+        similarity = np.rint(cosines(self._queries[rows], self._gallery) * SIMILARITY_STEPS)
         queries, task = self._asked[rows], self._task
         if task.relevant is not None:
             relevant = task.relevant[queries][:, self._ranked]

@@ -18,7 +18,7 @@ from dmnil_train.evaluation.retrieval_metrics import (
     retrieval_metrics,
     retrieval_metrics_by_relevance,
 )
-from dmnil_train.evaluation.similarity import Features
+from dmnil_train.evaluation.similarity import Features, could_be_read
 from dmnil_train.evaluation.text_table import percent
 from dmnil_train.reporting.retrieval_examples import (
     NO_RANK,
@@ -114,7 +114,7 @@ def _template() -> Template:
 
 
 def _scores(task: RetrievalTask, queries: Features, gallery: Features) -> RetrievalScores:
-    asked, held = queries.any(axis=1), gallery.any(axis=1)
+    asked, held = could_be_read(queries), could_be_read(gallery)
     if task.relevant is not None:
         relevant = task.relevant[asked][:, held]
         return retrieval_metrics_by_relevance(queries[asked], gallery[held], relevant)
