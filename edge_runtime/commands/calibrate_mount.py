@@ -7,11 +7,12 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from edge_runtime.calibrate_mount import MountCalibrationConfig, calibrate, calibration_file
 from edge_runtime.camera_info import pinhole_text, write_mounting
 from edge_runtime.command_line import Action
 from edge_runtime.commands.printing import print_lines
 from edge_runtime.contract.artefact import write_whole
+from edge_runtime.mount_calibration.calibration import calibrate
+from edge_runtime.mount_calibration.config import MountCalibrationConfig, calibration_file
 
 
 def calibrate_mount(parser: ArgumentParser) -> Action:
