@@ -2,7 +2,9 @@
 
     python tests/benchmarks/training_step.py [--device cpu] [--steps 30]
 
-One line a stage: the median step, forward and backward as far as the features. On a GPU, where
+One line a stage: the median step, forward and backward as far as the features, and the same with
+`objective.instance_precision` bf16; wall clock, and processor time over all cores, which other
+processes on the machine disturb less. On a GPU, where
 there is one, beside a whole ConvNeXt-Tiny step on the same images (384 px, bfloat16, forward,
 backward and optimiser).
 """
@@ -13,6 +15,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,7 +24,7 @@ from torch.nn import functional
 
 from dmnil_train.encoder.config import EncoderConfig
 from dmnil_train.encoder.model import Encoder
-from dmnil_train.objective.config import ObjectiveConfig
+from dmnil_train.objective.config import InstancePrecision, ObjectiveConfig
 from dmnil_train.objective.dmnil_objective import dmnil_loss
 from dmnil_train.objective.memories import (
     ViewBatch,
@@ -36,6 +39,7 @@ DRONE_IMAGES, DRONE_CLUSTERS = 37_854, 770
 SATELLITE_IMAGES = 701
 FEATURE_SIZE = 768
 EPOCHS = (0, 1, 10, 11, 20, 21)
+PRECISIONS: tuple[InstancePrecision, ...] = ("fp32", "bf16")
 
 
 def synthetic_pool(labels: Tensor, centres: Tensor) -> ViewPool:
@@ -51,20 +55,31 @@ def batch_of(pool: ViewPool, indexes: Tensor) -> ViewBatch:
     return ViewBatch(features.requires_grad_(), indexes, pool.labels[indexes])
 
 
-def median_ms(step: Callable[[int], None], steps: int, device: torch.device) -> float:
-    times = []
+@dataclass(frozen=True)
+class StepTime:
+    """Medians over steps; processor time counts every core."""
+
+    wall_ms: float
+    processor_ms: float
+
+
+def median_time(step: Callable[[int], None], steps: int, device: torch.device) -> StepTime:
+    wall, processor = [], []
     for number in range(steps + 3):
-        start = time.perf_counter()
+        start, processor_start = time.perf_counter(), time.process_time()
         step(number)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times[3:])
+        wall.append(1e3 * (time.perf_counter() - start))
+        processor.append(1e3 * (time.process_time() - processor_start))
+    return StepTime(statistics.median(wall[3:]), statistics.median(processor[3:]))
 
 
-def objective_step_ms(epoch: int, steps: int, device: torch.device) -> float:
+def objective_step_time(
+    epoch: int, precision: InstancePrecision, steps: int, device: torch.device
+) -> StepTime:
     torch.manual_seed(epoch)
-    config = ObjectiveConfig()
+    config = ObjectiveConfig(instance_precision=precision)
     stage = config.stage(epoch)
     centres = torch.randn(DRONE_CLUSTERS, FEATURE_SIZE, device=device)
     drone_pool = synthetic_pool(torch.arange(DRONE_IMAGES, device=device) % len(centres), centres)
@@ -84,7 +99,7 @@ def objective_step_ms(epoch: int, steps: int, device: torch.device) -> float:
         dmnil_loss(config, stage, memories, satellite, drone).total.backward()
         update_memories(stage, memories, satellite, drone)
 
-    return median_ms(step, steps, device)
+    return median_time(step, steps, device)
 
 
 def encoder_step_ms(steps: int, device: torch.device) -> float:
@@ -99,7 +114,7 @@ def encoder_step_ms(steps: int, device: torch.device) -> float:
         functional.normalize(features.float()).sum().backward()
         optimiser.step()
 
-    return median_ms(step, steps, device)
+    return median_time(step, steps, device).wall_ms
 
 
 def sampling_ms() -> float:
@@ -123,9 +138,15 @@ def main() -> None:
         if encoder_ms is not None:
             print(f"{name}, ConvNeXt-Tiny on 192 images: {encoder_ms:.1f} ms")  # noqa: T201
         for epoch in EPOCHS:
-            step_ms = objective_step_ms(epoch, options.steps, device)
-            share = "" if encoder_ms is None else f", {step_ms / encoder_ms:.1%} of the encoder's"
-            print(f"{name}, epoch {epoch}: {step_ms:.1f} ms{share}")  # noqa: T201
+            parts = []
+            for precision in PRECISIONS:
+                took = objective_step_time(epoch, precision, options.steps, device)
+                share = "" if encoder_ms is None else f", {took.wall_ms / encoder_ms:.1%} of that"
+                parts.append(
+                    f"{precision} {took.wall_ms:.1f} ms ({took.processor_ms:.1f} ms of "
+                    f"processors){share}"
+                )
+            print(f"{name}, epoch {epoch}: {'; '.join(parts)}")  # noqa: T201
 
 
 if __name__ == "__main__":

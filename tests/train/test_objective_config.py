@@ -65,6 +65,7 @@ def test_mutual_information_acts_in_every_epoch_of_the_cross_view_stage() -> Non
         {"intra_view_weight": -1.0},
         {"cross_view_start": -1},
         {"neighbour_ratio": 1.0},
+        {"instance_precision": "fp16"},
         {"probability_floor": 0.0},
         {"consistency_neighbours": 0},
     ],

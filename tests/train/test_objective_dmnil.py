@@ -273,3 +273,22 @@ def test_memories_travel_by_state_dict(golden: dict[str, Tensor]) -> None:
     losses = [dmnil_loss(GOLDEN_CONFIG, stage, each, *batches).total for each in (moved, fresh)]
     assert torch.equal(losses[0], losses[1])
     assert not list(moved.parameters())
+
+
+@pytest.mark.parametrize("epoch", [1, 10, 11, 20, 21])
+def test_coarse_instance_memories_change_a_step_by_little(
+    golden: dict[str, Tensor], epoch: int
+) -> None:
+    config = replace(GOLDEN_CONFIG, consistency_weight=0.01)
+    slopes, totals = [], []
+    for precision in ("fp32", "bf16"):
+        chosen = replace(config, instance_precision=precision)
+        stage, memories = chosen.stage(epoch), golden_memories(golden, epoch, chosen)
+        batches = golden_batches(golden, epoch)
+        remember_batch(stage, memories, *batches)
+        loss = dmnil_loss(chosen, stage, memories, *batches)
+        features = [batch.features for batch in batches]
+        slopes.append(torch.cat(torch.autograd.grad(loss.total, features)))
+        totals.append(loss.total.item())
+    assert totals[1] == pytest.approx(totals[0], abs=0.02)
+    assert 0.0 < (slopes[1] - slopes[0]).norm() < 0.01 * slopes[0].norm()

@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from torch.nn import functional
 
 from dmnil_train.objective.instance_memory import InstanceMemory, nearest, neighbours
 
@@ -49,3 +51,36 @@ def test_similarities_are_cosines_with_every_row() -> None:
     torch.testing.assert_close(similarities, torch.tensor([[0.6, 1.0, 0.0], [0.8, 0.0, -1.0]]))
     assert nearest(similarities, 2).tolist() == [[1, 0], [0, 1]]
     assert nearest(similarities, 10).shape == (2, 3)
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.5])
+@pytest.mark.parametrize("ratio", [0.9, 0.99])
+def test_coarse_rows_find_exactly_the_same_neighbours(spread: float, ratio: float) -> None:
+    torch.manual_seed(3)
+    centres = torch.randn(12, 64).repeat(50, 1)
+    rows = functional.normalize(centres + spread * torch.randn(600, 64), dim=1)
+    # Similarities at the threshold itself, where rounding would decide.
+    rows[300:310] = functional.normalize(rows[:10] + 0.4843 * torch.randn(10, 64) / 8.0, dim=1)
+    exact, coarse = InstanceMemory(rows), InstanceMemory(rows, coarse=True)
+    vectors = rows[:40]
+    wanted, found = (memory.similarities(vectors, ratio, 7) for memory in (exact, coarse))
+    assert torch.equal(neighbours(found, ratio), neighbours(wanted, ratio))
+    assert torch.equal(nearest(found, 7), nearest(wanted, 7))
+
+
+def test_coarse_rows_find_what_lies_nearest_where_all_point_away() -> None:
+    rows = functional.normalize(-torch.eye(8) - 0.1, dim=1)
+    vectors = torch.ones(1, 8) / 8**0.5
+    memory = InstanceMemory(rows, coarse=True)
+    similarities = memory.similarities(vectors, 0.9, 2)
+    assert not neighbours(similarities).any()
+    assert torch.isfinite(similarities.topk(2).values).all()
+
+
+def test_coarse_rows_move_with_the_rows() -> None:
+    torch.manual_seed(4)
+    memory = InstanceMemory(functional.normalize(torch.randn(20, 8), dim=1), coarse=True)
+    memory.update(torch.randn(6, 8), torch.tensor([3, 4, 3, 19, 0, 3]))
+    assert memory.coarse_rows is not None
+    assert torch.equal(memory.coarse_rows, memory.rows.bfloat16())
+    assert InstanceMemory(memory.rows).coarse_rows is None

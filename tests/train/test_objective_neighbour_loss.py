@@ -95,3 +95,25 @@ def test_half_precision_queries_are_scored_in_full_precision() -> None:
     assert loss.dtype == torch.float32
     assert rounded.grad is not None
     assert torch.equal(loss, neighbour_loss(rounded.float(), rows, is_neighbour))
+
+
+def test_coarse_rows_give_much_the_same_loss_and_gradient() -> None:
+    torch.manual_seed(6)
+    rows = functional.normalize(torch.randn(9_000, 96), dim=1)
+    queries = functional.normalize(rows[::300] + 0.05 * torch.randn(30, 96), dim=1)
+    is_neighbour = rows[::300] @ rows.T > 0.3
+    queries.requires_grad_()
+    exact = neighbour_loss(queries, rows, is_neighbour)
+    coarse = neighbour_loss(queries, rows, is_neighbour, coarse_rows=rows.bfloat16())
+    assert coarse.item() == pytest.approx(exact.item(), abs=0.01)
+    (slope,), (exact_slope,) = (torch.autograd.grad(loss, queries) for loss in (coarse, exact))
+    assert (slope - exact_slope).norm() < 0.005 * exact_slope.norm()
+
+
+def test_coarse_rows_cost_a_query_without_neighbours_nothing() -> None:
+    queries, rows, is_neighbour = some_case(torch.float32)
+    for none in (torch.zeros_like(is_neighbour), is_neighbour & (torch.arange(6) > 0)[:, None]):
+        loss = neighbour_loss(queries, rows, none, coarse_rows=rows.bfloat16())
+        (slope,) = torch.autograd.grad(loss, queries)
+        assert torch.equal(slope[0], torch.zeros(5))
+        assert torch.isfinite(loss)

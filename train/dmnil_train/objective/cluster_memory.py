@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from dmnil_train.encoder.heads import unit_length
 from dmnil_train.objective.precision import without_autocast
+from dmnil_train.objective.row_products import logits_of_rows
 from dmnil_train.objective.running_update import follow_in_batch_order
 
 
@@ -57,7 +58,7 @@ def prototype_loss(
 ) -> Tensor:
     """Mean cross-entropy over the prototypes, (C, D), of (B, D) queries whose own are (B,)."""
     with without_autocast(queries):
-        logits = queries.to(prototypes.dtype) @ prototypes.T / temperature
+        logits = logits_of_rows(queries.to(prototypes.dtype) / temperature, prototypes)
         return functional.cross_entropy(logits, targets)
 
 

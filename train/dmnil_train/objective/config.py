@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from edge_runtime.contract.errors import ConfigError
+
+InstancePrecision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ class ObjectiveConfig:
         consistency_neighbours: How many nearest images that looks at.
         mutual_information_weight: Weight of sure and diverse cross-view matches. The published
             result was reached without.
+        instance_precision: Of the softmax over an instance memory: fp32; or bf16, which takes half
+            the time on a processor with units for it and is right to about half a percent. Which
+            rows are neighbours is exact in both.
     """
 
     temperature: float = 0.05
@@ -92,6 +98,7 @@ class ObjectiveConfig:
     consistency_weight: float = 0.01
     consistency_neighbours: int = 10
     mutual_information_weight: float = 0.0
+    instance_precision: InstancePrecision = "fp32"
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -110,6 +117,10 @@ class ObjectiveConfig:
                 raise ConfigError(
                     f"objective.{name} is {value}: it must lie between 0 and 1, both excluded"
                 )
+        if self.instance_precision not in ("fp32", "bf16"):
+            raise ConfigError(
+                f"objective.instance_precision is {self.instance_precision!r}: choose fp32 or bf16"
+            )
         if self.consistency_neighbours < 1:
             raise ConfigError(
                 f"objective.consistency_neighbours is {self.consistency_neighbours}: "

@@ -86,7 +86,8 @@ def _weighted_terms(
     }
     for view, half in halves.items():
         if inside_weights[view] > 0.0:
-            loss = half.neighbour_loss(config, half.similarities(half.instances), half.instances)
+            similarities = half.similarities(config, half.instances)
+            loss = half.neighbour_loss(config, similarities, half.instances)
             terms[f"{view}_inside_view"] = inside_weights[view] * loss
     if "drone" in halves:
         if stage.satellites_learn_across:
@@ -102,7 +103,7 @@ def _cross_view_terms(
 ) -> dict[str, Tensor]:
     terms: dict[str, Tensor] = {}
     if stage.cross_view > 0.0 or stage.consistency > 0.0:
-        similarities = learner.similarities(other)
+        similarities = learner.similarities(config, other, config.consistency_neighbours)
     if stage.cross_view > 0.0:
         loss = learner.neighbour_loss(config, similarities, other)
         terms["cross_view"] = stage.cross_view * loss
@@ -133,9 +134,10 @@ class _Half:
         self.queries = unit_length(batch.features.to(memories.instances.rows.dtype))
         self.images, self.line = _distinct(batch.indexes)
 
-    def similarities(self, to: InstanceMemory) -> Tensor:
+    def similarities(self, config: ObjectiveConfig, to: InstanceMemory, nearest: int = 1) -> Tensor:
         """Cosines (U, N) of the stored rows of the batch's images with a memory's rows."""
-        return to.similarities(self.instances.rows[self.images])
+        stored = self.instances.rows[self.images]
+        return to.similarities(stored, config.neighbour_ratio, nearest)
 
     def neighbour_loss(
         self, config: ObjectiveConfig, similarities: Tensor, memory: InstanceMemory
@@ -148,6 +150,7 @@ class _Half:
             self.line,
             config.temperature,
             config.probability_floor,
+            memory.coarse_rows,
         )
 
 

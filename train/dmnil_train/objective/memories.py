@@ -100,15 +100,19 @@ def build_memories(
 
 
 def _instances_alone(config: ObjectiveConfig, pool: ViewPool) -> ViewMemories:
-    instances = InstanceMemory.from_features(pool.features, config.instance_momentum)
-    return ViewMemories(instances, None, None)
+    return ViewMemories(_instances(config, pool), None, None)
+
+
+def _instances(config: ObjectiveConfig, pool: ViewPool) -> InstanceMemory:
+    coarse = config.instance_precision == "bf16"
+    return InstanceMemory.from_features(pool.features, config.instance_momentum, coarse)
 
 
 def _view_memories(config: ObjectiveConfig, stage: Stage, pool: ViewPool) -> ViewMemories:
     centroids = unit_centroids(pool.features.float(), pool.labels)
     momentum = stage.cluster_momentum
     return ViewMemories(
-        InstanceMemory.from_features(pool.features, config.instance_momentum),
+        _instances(config, pool),
         ClusterMemory(centroids, config.temperature, momentum),
         ShortLongMemory(centroids, config.temperature, momentum, config.short_long_combined_weight),
     )

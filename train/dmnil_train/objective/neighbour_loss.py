@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from dmnil_train.objective.precision import without_autocast
-from dmnil_train.objective.row_products import row_products, row_sums, softmax_over_rows
+from dmnil_train.objective.row_products import (
+    row_products,
+    row_sums,
+    softmax_over_coarse_rows,
+    softmax_over_rows,
+)
 
 
 def neighbour_loss(
@@ -19,6 +24,7 @@ def neighbour_loss(
     line: Tensor | None = None,
     temperature: float = 0.05,
     probability_floor: float = 1e-8,
+    coarse_rows: Tensor | None = None,
 ) -> Tensor:
     """Mean over queries of (-sum over their neighbours of log p) / (number of neighbours + 1).
 
@@ -31,6 +37,7 @@ def neighbour_loss(
         is_neighbour: (U, N) boolean, a line for each distinct image of the batch.
         line: (B,) which line of `is_neighbour` holds each query's neighbours; None if they come
             in the queries' order.
+        coarse_rows: (N, D) the rows in bfloat16: with them the softmax is a quick and coarse one.
     """
     near = is_neighbour.any(dim=0).nonzero().squeeze(1)
     is_neighbour = is_neighbour[:, near]
@@ -39,7 +46,7 @@ def neighbour_loss(
     with without_autocast(queries):
         scaled = queries.to(rows.dtype) / temperature
         loss: Tensor = _NeighbourLoss.apply(  # type: ignore[no-untyped-call]
-            scaled, rows, rows[near], is_neighbour, math.log(probability_floor)
+            scaled, rows, rows[near], is_neighbour, math.log(probability_floor), coarse_rows
         )
     return loss
 
@@ -60,9 +67,15 @@ class _NeighbourLoss(torch.autograd.Function):
         near_rows: Tensor,
         is_neighbour: Tensor,
         log_floor: float,
+        coarse_rows: Tensor | None,
     ) -> Tensor:
-        log_normaliser, mean_row = softmax_over_rows(scaled_queries, rows)
-        log_p = row_products(scaled_queries, near_rows) - log_normaliser[:, None]
+        near_logits = row_products(scaled_queries, near_rows)
+        if coarse_rows is None:
+            log_normaliser, mean_row = softmax_over_rows(scaled_queries, rows)
+        else:
+            shift = _largest_of_neighbours(near_logits, is_neighbour)
+            log_normaliser, mean_row = softmax_over_coarse_rows(scaled_queries, coarse_rows, shift)
+        log_p = near_logits - log_normaliser[:, None]
         kept = is_neighbour & (log_p > log_floor)
         found, unclamped = is_neighbour.sum(dim=1), kept.sum(dim=1)
         kept_log_p = torch.where(kept, log_p, 0.0).sum(dim=1)
@@ -73,6 +86,14 @@ class _NeighbourLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         (slope,) = ctx.saved_tensors
-        return gradient * slope, None, None, None, None
+        return gradient * slope, None, None, None, None, None
+
+
+def _largest_of_neighbours(near_logits: Tensor, is_neighbour: Tensor) -> Tensor:
+    """The largest logit of each query's neighbours, (B,); 0 where it has none."""
+    if not near_logits.shape[1]:
+        return near_logits.new_zeros(len(near_logits))
+    largest = torch.where(is_neighbour, near_logits, -torch.inf).amax(dim=1)
+    return torch.where(torch.isfinite(largest), largest, 0.0)
