@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import cv2
@@ -18,6 +19,7 @@ from edge_runtime.contract.region_map import RegionMap, load_region_map
 from edge_runtime.contract.terrain_grid import STEP_M, VOID
 
 _POSITION_TOLERANCE_M = 0.01
+_LONGEST_SOURCE = 100
 
 
 def summary_of(region_map: RegionMap) -> dict[str, Any]:
@@ -121,7 +123,7 @@ def table_of(summary: dict[str, Any]) -> str:
         ("area", f"{summary['area_km2']:.2f} km2"),
         ("latitude", f"{bounds['south_deg']:.6f} to {bounds['north_deg']:.6f}"),
         ("longitude", f"{bounds['west_deg']:.6f} to {bounds['east_deg']:.6f}"),
-        ("source", f"{summary['coordinate_reference_system'].splitlines()[0]:.60}"),
+        ("source", shorten(summary["coordinate_reference_system"], _LONGEST_SOURCE)),
         ("", f"{imagery['ground_sample_distance_m']:.2f} m a pixel on the ground"),
         ("", _picture_line(summary["picture"])),
         ("terrain", _terrain_line(summary["terrain"])),

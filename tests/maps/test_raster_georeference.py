@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from pyproj import Transformer
+from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from dmnil_maps.raster import open_imagery
+from dmnil_maps.sources.georeference import name_of
 from edge_runtime.contract.errors import MapError
 from tests.maps.conftest import tile_bounds, write_geotiff
 from tests.maps.mbtiles import write_mbtiles
@@ -168,3 +170,21 @@ def test_a_place_a_little_outside_its_projections_area_is_taken(tmp_path):
 def test_a_georeference_without_extent(tmp_path):
     path = write_plain(tmp_path / "flat.tif", "EPSG:32632", Affine(1, 0, 5e5, 1, 0, 5e6))
     assert "georeference without extent" in refuse(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("EPSG:32632", "EPSG:32632"),
+        (
+            "+proj=ortho +lat_0=47 +lon_0=9 +datum=WGS84 +units=m +no_defs",
+            "+proj=ortho +lat_0=47 +lon_0=9 +x_0=0 +y_0=0 +datum=WGS84 +units=m",
+        ),
+        (
+            "+proj=utm +zone=19 +south +datum=WGS84 +units=us-ft +no_defs",
+            "+proj=utm +zone=19 +south +datum=WGS84 +units=us-ft",
+        ),
+    ],
+)
+def test_a_reference_system_is_named_as_proj_writes_it(given: str, name: str) -> None:
+    assert name_of(CRS.from_string(given)) == name

@@ -125,6 +125,8 @@ def _metres_per_unit(crs: CRS) -> float:
 def name_of(crs: CRS) -> str:
     """EPSG:3857 or the like where there is a code, else PROJ's own notation."""
     authority = crs.to_authority()
-    return (
-        ":".join(authority) if authority else str(crs.to_proj4()).replace(" +no_defs", "").strip()
-    )
+    if authority:
+        return ":".join(authority)
+    # rasterio writes the flags of PROJ's notation as +no_defs=True
+    notation = str(crs.to_proj4()).replace("=True", "")
+    return notation.replace(" +no_defs", "").strip()
