@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.region_map import MapLevel, RegionMap
 from edge_runtime.localize.camera import FloatArray
+from edge_runtime.localize.lattice_interpolation import interpolated
 from edge_runtime.localize.position_grid import PositionGrid
 from edge_runtime.localize.rectify import GroundWindow
 from edge_runtime.localize.search import TileSearch
 
-_LEAST_KNOWN = 0.5  # share of a cell's neighbouring tiles, by their weight, that must be there
-_WHOLLY_KNOWN = 1.0 - 1e-6
 _MOST_SCORES = 8 << 20
 """Scores of tiles that are held at a time: 32 MB, 40 hypotheses over 200,000 tiles."""
 
@@ -56,17 +55,13 @@ def scores_on_grids(
             continue
         queries = np.stack([views[number].query for number in batch])
         of_tiles = search.scores_where_likely(queries, area.level, lattice[present])
-        has_holes = not present.all()
         for number, tile_scores in zip(batch, of_tiles, strict=True):
             field = np.zeros(lattice.shape, np.float32)
             field[present] = tile_scores
             own = areas[number].within(area)
-            scores[number] = _interpolated(
-                field[own],
-                present[own] if has_holes else None,
-                _to_lattice(region_map.levels[area.level], views[number], areas[number]),
-                views[number].grid.mass.shape,
-            )
+            to_lattice = _to_lattice(region_map.levels[area.level], views[number], areas[number])
+            shape = views[number].grid.mass.shape
+            scores[number] = interpolated(field[own], present[own], to_lattice, shape)
     return [
         scores[number] if number in scores else np.full(view.grid.mass.shape, np.nan, np.float32)
         for number, view in enumerate(views)
@@ -114,14 +109,14 @@ def _viewed_area(level: MapLevel, view: SearchedView) -> _Area:
     east = (bounds.east_m + window.east_m - level.first_east_m) / level.stride_m
     north = (level.first_north_m - bounds.north_m - window.north_m) / level.stride_m
     south = (level.first_north_m - bounds.south_m - window.north_m) / level.stride_m
-    first_row = min(max(0, int(np.floor(north)) - 1), level.rows)
-    first_column = min(max(0, int(np.floor(west)) - 1), level.columns)
+    first_row = min(max(0, floor(north) - 1), level.rows)
+    first_column = min(max(0, floor(west) - 1), level.columns)
     return _Area(
         view.level,
         first_row,
-        max(first_row, min(level.rows, int(np.ceil(south)) + 2)),
+        max(first_row, min(level.rows, ceil(south) + 2)),
         first_column,
-        max(first_column, min(level.columns, int(np.ceil(east)) + 2)),
+        max(first_column, min(level.columns, ceil(east) + 2)),
     )
 
 
@@ -158,72 +153,3 @@ def _to_lattice(level: MapLevel, view: SearchedView, area: _Area) -> FloatArray:
     first_column = (viewed_west - level.first_east_m) / level.stride_m - area.first_column
     first_row = (level.first_north_m - viewed_north) / level.stride_m - area.first_row
     return np.array([[step, 0.0, first_column], [0.0, step, first_row]])
-
-
-def _interpolated(
-    field: Scores,
-    present: npt.NDArray[np.bool_] | None,
-    to_lattice: FloatArray,
-    shape: tuple[int, ...],
-) -> Scores:
-    """An area's scores at a grid's cells, NaN where too little of them is known.
-
-    Args:
-        field: (rows, columns), 0 where there is no tile.
-        present: Where there is one; None if there is one everywhere.
-    """
-    on_grid = _on_cells(field, to_lattice, shape)
-    # Interpolating over missing tiles would lose every cell beside one: weigh those that are there.
-    if present is not None:
-        known = _on_cells(present.astype(np.float32), to_lattice, shape)
-        _weigh_by_known(on_grid, known)
-        return on_grid
-    row_known = _on_cells(
-        np.ones((field.shape[0], 1), np.float32), _along_rows(to_lattice), (shape[0], 1)
-    )
-    column_known = _on_cells(
-        np.ones((1, field.shape[1]), np.float32), _along_columns(to_lattice), (1, shape[1])
-    )
-    top, bottom = _whole(row_known)
-    left, right = _whole(column_known)
-    # All is known inside: only the strips around it are partly beyond the area.
-    for rows, columns in (
-        (slice(0, top), slice(None)),
-        (slice(bottom, None), slice(None)),
-        (slice(top, bottom), slice(0, left)),
-        (slice(top, bottom), slice(right, None)),
-    ):
-        _weigh_by_known(on_grid[rows, columns], row_known[rows] * column_known[:, columns])
-    return on_grid
-
-
-def _weigh_by_known(on_grid: Scores, known: Scores) -> None:
-    known[known < _LEAST_KNOWN] = np.nan
-    on_grid /= known
-
-
-def _whole(known: Scores) -> tuple[int, int]:
-    """Where the wholly known cells of a row or column begin and end."""
-    whole = np.flatnonzero(known >= _WHOLLY_KNOWN)
-    return (int(whole[0]), int(whole[-1]) + 1) if len(whole) else (0, 0)
-
-
-def _along_rows(to_lattice: FloatArray) -> FloatArray:
-    return np.array([[1.0, 0.0, 0.0], to_lattice[1]])
-
-
-def _along_columns(to_lattice: FloatArray) -> FloatArray:
-    return np.array([to_lattice[0], [0.0, 1.0, 0.0]])
-
-
-def _on_cells(field: Scores, to_lattice: FloatArray, shape: tuple[int, ...]) -> Scores:
-    """A lattice's values interpolated at a grid's cells, 0 beyond the lattice."""
-    warped = cv2.warpAffine(
-        field,
-        to_lattice,
-        (shape[1], shape[0]),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=0.0,
-    )
-    return np.asarray(warped, np.float32).reshape(shape)

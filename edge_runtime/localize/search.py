@@ -150,10 +150,10 @@ class TileSearch:
     def _scaled(self, similarity: Scores, queries: Scores, level: int) -> Scores:
         """Similarities (Q, n) as scores, each query on its own scale; in place."""
         chance = queries @ self._reference(level).T
-        middle = np.median(chance, axis=1, keepdims=True)
+        middle = _medians(chance)
         # Where most tiles are alike (water, black edges) the median deviation collapses.
         spread = np.maximum(
-            _MEDIAN_TO_SIGMA * np.median(np.abs(chance - middle), axis=1, keepdims=True),
+            _MEDIAN_TO_SIGMA * _medians(np.abs(chance - middle)),
             _LEAST_SHARE_OF_DEVIATION * chance.std(axis=1, keepdims=True),
         )
         similarity -= middle
@@ -180,3 +180,11 @@ class TileSearch:
                 except MapError as error:
                     _log.warning("searches without a prior compare all tiles: %s", error)
         return self._indexes[level]
+
+
+def _medians(values: Scores) -> Scores:
+    """The median (Q, 1) of each row (Q, n): numpy's takes twice as long over a few rows."""
+    count = values.shape[1]
+    below, above = (count - 1) // 2, count // 2
+    ordered = np.partition(values, (below, above), axis=1)
+    return np.asarray(ordered[:, below : above + 1].mean(axis=1, keepdims=True), np.float32)

@@ -204,3 +204,9 @@ def test_without_a_usable_index_all_tiles_are_compared_and_one_line_says_so(
     assert [record.getMessage()[:40] for record in caplog.records] == [
         "searches without a prior compare all til"
     ]
+
+
+def test_a_median_is_the_middle_one_or_the_mean_of_the_middle_two() -> None:
+    values = np.array([[5.0, 1.0, 3.0, 9.0], [0.0, -2.0, 8.0, 1.0]], np.float32)
+    np.testing.assert_array_equal(search_module._medians(values), [[4.0], [0.5]])
+    np.testing.assert_array_equal(search_module._medians(values[:, :3]), [[3.0], [0.0]])
