@@ -174,7 +174,7 @@ def over_driver(folder: Path, script: str, **environment: str) -> str:
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -272,7 +272,7 @@ def test_cuda_bindings_without_a_driver_say_so(driver_folder: Path, tmp_path: Pa
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     if result.returncode == 0 and not result.stdout:
         pytest.skip("this machine has a GPU")

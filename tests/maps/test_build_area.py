@@ -312,7 +312,7 @@ def test_the_progress_bar_tells_rate_and_time_left(tmp_path, imagery_of, tiny_en
     )
     done = subprocess.run(
         [sys.executable, "-c", slow, *arguments(imagery_of, tiny_encoder, tmp_path / "m.map")],
-        capture_output=True, text=True, check=False, timeout=100,
+        capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     # 54%|... | 74/137 [00:00<00:00, 88.1tile/s]

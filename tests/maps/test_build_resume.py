@@ -92,7 +92,7 @@ def killed_build(imagery, encoder, output, where, count):
             str(imagery), str(encoder), str(output), where, str(count),
         ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / n) for n in ("", "maps"))},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert process.returncode == -signal.SIGKILL, process.stderr
 

@@ -178,7 +178,7 @@ SLOW_BUILD = """
         def encode(self, images):
             sys.stdout.write("encoding\\n")
             sys.stdout.flush()
-            time.sleep(0.3)
+            time.sleep(2.0)
             return self.engine.encode(images)
 
     opened = dmnil_maps.build.open_engine
@@ -211,7 +211,7 @@ def test_a_build_that_is_stopped_keeps_the_old_map(
     with process:
         assert process.stdout.readline() == "encoding\n"
         process.send_signal(sent)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=600)
     assert process.returncode == code
     assert "Traceback" not in error
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before

@@ -292,7 +292,7 @@ def test_a_browser_draws_the_page(built, painted, tmp_path):
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )  # fmt: skip
     shown = PageText(done.stdout)

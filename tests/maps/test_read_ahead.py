@@ -32,7 +32,7 @@ def test_no_more_is_computed_ahead_than_asked_for():
 
 
 def test_several_threads_work_at_once():
-    meeting = threading.Barrier(3, timeout=10.0)
+    meeting = threading.Barrier(3, timeout=120.0)
     assert list(mapped_ahead(lambda n: (meeting.wait(), n)[1], range(6), 3, 3)) == list(range(6))
 
 
