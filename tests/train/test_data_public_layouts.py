@@ -150,6 +150,7 @@ def test_sues_tests_each_height_against_all_places(tmp_path: Path) -> None:
         for direction in ("drone->satellite", "satellite->drone")
     ]
     forth, back = tasks[2], tasks[3]
+    assert (forth.turnable_side, back.turnable_side) == ("gallery", "queries")
     assert list(forth.query_places) == [8, 8, 195, 195]
     assert list(forth.gallery_places) == [1, 8, 120, 195]
     assert all("/200/" in name for name in forth.queries.names)
@@ -238,7 +239,7 @@ def test_dense_positions_are_longitude_and_latitude_of_each_image(dense: Path) -
         ],
     )
     (task,) = denseuav.retrieval_tasks(dense)
-    assert task.name == "drone->satellite"
+    assert (task.name, task.turnable_side) == ("drone->satellite", "gallery")
     assert task.query_positions_deg is not None
     assert task.gallery_positions_deg is not None
     assert task.query_positions_deg.tolist() == [[120.387, 30.325], [120.5, -30.25]]

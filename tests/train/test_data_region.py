@@ -124,6 +124,7 @@ def test_each_view_is_most_like_a_tile_that_counts_as_found(config: DataConfig) 
     assert task.name == "drone->satellite"
     assert task.queries.names == tuple(f"{number:06d}.png" for number in range(len(PLACES_M)))
     assert task.relevant is not None
+    assert task.turnable_side == "gallery"
     assert task.relevant.shape == (len(task.queries), len(task.gallery))
     tiles = [task.gallery.read(index) for index in range(len(task.gallery))]
     for query, relevant in enumerate(task.relevant):
