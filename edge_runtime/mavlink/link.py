@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.mavlink.autopilot_clock import AutopilotClock
 from edge_runtime.mavlink.connection import (
     DEFAULT_BAUD,
     Connection,
@@ -23,18 +24,13 @@ from edge_runtime.mavlink.connection import (
 from edge_runtime.mavlink.dialect import load_dialect
 from edge_runtime.mavlink.framing import FrameCutter
 from edge_runtime.mavlink.signing import open_codec, read_signing_key
-from edge_runtime.mavlink.timesync import TimesyncFilter
 
 logger = logging.getLogger(__name__)
 
 VISUAL_INERTIAL_COMPONENT = 197
 _POLL_S = 0.05
 _HEARTBEAT_S = 1.0
-_FAST_TIMESYNC_S = 0.1
-_TIMESYNC_S = 1.0
-_MOST_OUTSTANDING = 16
 _MOST_SENDERS = 16
-_RESTART_MS = 2000
 _TARGET_SILENCE_S = 10.0
 _SILENT_S = 5.0
 
@@ -133,11 +129,7 @@ class MavlinkLink:
         self._target: tuple[int, int] | None = None
         self._last_heartbeat_s = float("-inf")
         self._last_own_heartbeat_s = float("-inf")
-        self._last_request_s = float("-inf")
-        self._outstanding: OrderedDict[int, None] = OrderedDict()
-        self._timesync = TimesyncFilter()
-        self._timesync_lock = threading.Lock()
-        self._boot_ms: int | None = None
+        self._clock = AutopilotClock()
         self._fault = "not connected yet"
         self._stop = threading.Event()
         self._reader = threading.Thread(target=self._read, name="mavlink", daemon=True)
@@ -170,7 +162,7 @@ class MavlinkLink:
     @property
     def is_synced(self) -> bool:
         """Whether the autopilot's clock is known."""
-        return self._timesync.is_synced
+        return self._clock.is_synced
 
     @property
     def counters(self) -> LinkCounters:
@@ -181,8 +173,8 @@ class MavlinkLink:
                 counts["garbage_bytes"] += cutter.garbage_bytes
                 counts["refused"] += cutter.refused
             counts["unsigned"] = self._codec.signing.reject_count
-            counts["timesync_outliers"] = self._timesync.outliers
-            counts["timesync_resets"] = self._timesync.resets
+            counts["timesync_outliers"] = self._clock.outliers
+            counts["timesync_resets"] = self._clock.resets
         return LinkCounters(**counts)
 
     def heartbeat_age_s(self, now_s: float) -> float:
@@ -222,15 +214,11 @@ class MavlinkLink:
 
     def autopilot_time_us(self, monotonic_s: float) -> int | None:
         """The autopilot's clock (microseconds since its boot) at a moment; None if not synced."""
-        with self._timesync_lock:
-            remote_ns = self._timesync.remote_ns(round(monotonic_s * 1e9))
-        return None if remote_ns is None or remote_ns < 0 else remote_ns // 1000
+        return self._clock.time_us(monotonic_s)
 
     def monotonic_s_of(self, autopilot_time_us: int) -> float | None:
         """The moment on `time.monotonic()` of an autopilot's stamp; None if not synced."""
-        with self._timesync_lock:
-            local_ns = self._timesync.local_ns(autopilot_time_us * 1000)
-        return None if local_ns is None else local_ns / 1e9
+        return self._clock.monotonic_s_of(autopilot_time_us)
 
     def close(self) -> None:
         """Stop reading and release the line."""
@@ -322,7 +310,9 @@ class MavlinkLink:
             self._count("foreign")
             return
         if component == self._target[1]:
-            self._watch_boot_clock(message)
+            if self._clock.has_restarted(message):
+                self._count("autopilot_restarts")
+                logger.warning("the autopilot started anew: its clock went back")
             if kind == "TIMESYNC":
                 self._take_timesync(message, received_s)
         self._count("received")
@@ -338,9 +328,8 @@ class MavlinkLink:
         if source != self._target and self.heartbeat_age_s(received_s) > _TARGET_SILENCE_S:
             if self._target is not None:
                 logger.warning("MAVLink: autopilot %s is gone, %s is taken", self._target, source)
-            self._target, self._boot_ms = source, None
-            with self._timesync_lock:
-                self._timesync.reset()
+            self._target = source
+            self._clock.forget()
         if source == self._target:
             self._last_heartbeat_s = received_s
 
@@ -350,28 +339,13 @@ class MavlinkLink:
         wanted = self.config.target_system
         return wanted is None or heartbeat.get_srcSystem() == wanted
 
-    def _watch_boot_clock(self, message: Any) -> None:
-        boot_ms = getattr(message, "time_boot_ms", None)
-        if not isinstance(boot_ms, int):
-            return
-        if self._boot_ms is not None and boot_ms + _RESTART_MS < self._boot_ms:
-            self._count("autopilot_restarts")
-            logger.warning("the autopilot started anew: its clock went back")
-            with self._timesync_lock:  # a TIMESYNC answer may have told already
-                self._timesync.follow_restart(boot_ms * 1_000_000)
-        self._boot_ms = boot_ms
-
     # The clock
 
     def _take_timesync(self, message: Any, received_s: float) -> None:
         if message.tc1 == 0:
             self._answer_timesync(message)
-            return
-        if message.ts1 not in self._outstanding:  # the answer to another component's request
-            return
-        del self._outstanding[message.ts1]
-        with self._timesync_lock:
-            self._timesync.take(message.ts1, round(received_s * 1e9), message.tc1)
+        else:
+            self._clock.take_answer(message, received_s)
 
     def _answer_timesync(self, request: Any) -> None:
         """Answer in the autopilot's own time.
@@ -389,13 +363,8 @@ class MavlinkLink:
             self.send(self.heartbeat())
         if self._target is None or not self.config.timesync:
             return
-        wait_s = _TIMESYNC_S if self._timesync.is_settled else _FAST_TIMESYNC_S
-        if now_s - self._last_request_s >= wait_s:
-            self._last_request_s = now_s
-            sent_ns = time.monotonic_ns()
-            self._outstanding[sent_ns] = None
-            while len(self._outstanding) > _MOST_OUTSTANDING:
-                self._outstanding.popitem(last=False)
+        sent_ns = self._clock.request_due(now_s)
+        if sent_ns is not None:
             self.send(self.dialect.MAVLink_timesync_message(0, sent_ns))
 
     def heartbeat(self) -> Any:

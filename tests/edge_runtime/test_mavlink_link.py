@@ -391,7 +391,7 @@ def test_a_restart_is_one_whichever_message_tells_of_it_first() -> None:
 
     def tell_clock(boot_s: float, received_s: float) -> None:
         asked_ns = round((received_s - 0.002) * 1e9)
-        link._outstanding[asked_ns] = None
+        link._clock._outstanding[asked_ns] = None
         hear(mavlink.MAVLink_timesync_message(round(boot_s * 1e9), asked_ns), received_s)
 
     def tell_attitude(boot_s: float, received_s: float) -> None:
