@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,12 @@ from edge_runtime.contract.errors import ArtefactError, OutputError
 from edge_runtime.contract.flight_directory import FLIGHT_KIND, FLIGHT_SCHEMA_VERSION
 from edge_runtime.flight_log import rotation
 from edge_runtime.flight_log.reader import open_flight_log
+from edge_runtime.flight_log.retention import delete_oldest_flights
 from edge_runtime.flight_log.staged_flight import staged_flight
 from edge_runtime.outputs.fix_log import JSON_LINES_NAME, FixLog, read_fixes
-from tests.edge_runtime.test_flight_log import recorder_in, waited_for, write_flight
+from edge_runtime.recover import cut_off_flights
+from tests.edge_runtime.test_flight_log import recorder_in, write_flight
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -108,7 +112,7 @@ def test_a_flight_in_the_air_is_not_recovered(
     log = recorder_in(tmp_path / ".a.flight.7.part", is_live=True)
     log.event("up")
     file = tmp_path / ".a.flight.7.part" / "log-0001.mcap"
-    assert waited_for(lambda: file.exists() and file.stat().st_size > 0)
+    assert wait_until(lambda: file.exists() and file.stat().st_size > 0)
     assert main(["recover", str(tmp_path / "a.flight")]) == 2
     assert "is being flown" in capsys.readouterr().err
     log.close()
@@ -126,13 +130,15 @@ def test_a_whole_flight_needs_no_recovery(
 # A flight whose end fails
 
 
-def end_on_a_full_disk(target: Path, frames: int) -> None:
+def end_on_a_full_disk(target: Path, frames: int, *, has_log: bool = True) -> None:
     with staged_flight(target) as staging:
         write_flight(staging, frames)
         lines = FixLog(staging)
         for fix in open_flight_log(staging).fixes:
             lines.write(fix)
         lines.close()
+        if not has_log:
+            (staging / "log-0001.mcap").write_bytes(b"")
         raise OSError(28, "No space left on device")
 
 
@@ -148,6 +154,45 @@ def test_a_disk_that_is_full_at_the_end_does_not_cost_the_flight(
     assert main(["recover", str(target)]) == 0
     assert len(open_flight_log(target).fixes) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["a.flight"]
+
+
+def test_a_disk_that_was_too_full_for_a_log_does_not_cost_the_fixes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = tmp_path / "a.flight"
+    with pytest.raises(OutputError, match="No space"):
+        end_on_a_full_disk(target, frames=3, has_log=False)
+    assert len(read_fixes(target)) == 3
+    assert [folder.name for folder in cut_off_flights(tmp_path)] == [
+        folder.name for folder in cut_off_flights(target)
+    ]
+    assert main(["recover", str(target)]) == 0
+    assert "without a log nothing tells which map it was" in caplog.text
+    assert len(read_fixes(target)) == 3
+    summary = json.loads((target / "summary.json").read_text())
+    assert summary["latency"]["exposure_to_output"]["count"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["a.flight"]
+
+
+def test_a_flight_without_a_log_is_not_recovered_from_under_its_process(
+    cut_off: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cut_off()
+    (folder / "log-0001.mcap").unlink()
+    assert main(["recover", str(tmp_path / "a.flight")]) == 2
+    assert "is being flown" in capsys.readouterr().err
+    for file in folder.iterdir():
+        os.utime(file, (1e9, 1e9))
+    assert main(["recover", str(tmp_path / "a.flight")]) == 0
+
+
+def test_a_flight_without_a_log_is_never_deleted_for_space(
+    cut_off: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = cut_off()
+    (folder / "log-0001.mcap").unlink()
+    assert delete_oldest_flights(tmp_path, 0, tmp_path / "b.flight") == []
+    assert (folder / "fixes.jsonl").exists()
 
 
 def test_an_error_before_the_first_fix_leaves_nothing(tmp_path: Path) -> None:
