@@ -9,7 +9,7 @@ likelihood ratio against elsewhere, for which no view speaks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +86,7 @@ class PoseFilter:
         self._mass = PoseMass()
         self._pending_variance_m2 = 0.0
         self._pending_turn_deg2 = 0.0
+        self._worth_a_view: list[Hypothesis] = []
         self._mass.spread(1.0 - self.elsewhere, self._priors())
 
     # Before a view
@@ -121,7 +122,8 @@ class PoseFilter:
         sigma_deg = float(np.sqrt(self._pending_turn_deg2))
         self._mix(spread_moves(self.headings, self._mass.weights(), sigma_deg))
         self._pending_turn_deg2 = 0.0
-        return self.likeliest(most, least_share)
+        self._worth_a_view = self.likeliest(most, least_share)
+        return self._worth_a_view
 
     def likeliest(self, most: int, least_share: float) -> list[Hypothesis]:
         """Hypotheses by their probability, the likeliest first; at least one."""
@@ -145,12 +147,17 @@ class PoseFilter:
     ) -> None:
         """Doubt the posterior a little, then multiply a view's evidence in.
 
+        A view under few of the hypotheses that were worth one counts by their share: low over the
+        ground, only heights above the likeliest see enough of it, and whatever place such views
+        resemble would prove those heights.
+
         Args:
             likelihood_ratios: Per cell of the hypotheses' grids, against a place that the view
                 does not show; hypotheses without one keep their probability.
             weight: Share of an independent view that this one is worth, 0-1.
             novelty: Share of an independent view that has come into sight, 0-1.
         """
+        weight *= self._share_of(likelihood_ratios)
         self._doubt(self._config.restart_probability * novelty)
         if weight <= 0.0:
             return
@@ -267,6 +274,15 @@ class PoseFilter:
         self._mass.weigh({h: float(prior[h.height]) for h in self.weights()})
 
     # Within
+
+    def _share_of(self, seen: Iterable[Hypothesis]) -> float:
+        """Probability of hypotheses over that of all that were last worth a view, at most 1."""
+        weights, worth = self._mass.weights(), self._worth_a_view
+        self._worth_a_view = []
+        asked = sum(weights.get(hypothesis, 0.0) for hypothesis in worth)
+        if asked <= 0.0:
+            return 1.0
+        return min(1.0, sum(weights.get(hypothesis, 0.0) for hypothesis in seen) / asked)
 
     def _priors(self) -> dict[Hypothesis, float]:
         """Probability of each hypothesis before any view."""

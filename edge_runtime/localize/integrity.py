@@ -243,9 +243,10 @@ class IntegrityMonitor:
             return waiting, f"95 % radius is {summary.radius95_m:.0f} m"
         if sum(self._support) < self._confirmations_needed:
             return waiting, f"{sum(self._support)} of {self._confirmations_needed} confirming views"
-        travel_m = self._travel_m()
-        if self._confirmations_needed > 1 and travel_m < config.acquire_travel_m:
-            return waiting, f"only {travel_m:.0f} m flown between the confirming views"
+        if self._confirmations_needed > 1 and summary.east_north_m is not None:
+            travel_m = self._travel_m()
+            if travel_m < config.acquire_travel_m:
+                return waiting, f"only {travel_m:.0f} m flown between the confirming views"
         if self._has_published:
             self.reset_counter += 1
         self._has_published = True
@@ -253,10 +254,10 @@ class IntegrityMonitor:
         return self._keep(summary)
 
     def _travel_m(self) -> float:
-        """How far apart the positions at the confirming views lie; infinite where nobody said."""
+        """How far apart the positions at the confirming views lie; 0 where none was known yet."""
         places = [place.east_north_m for place in self._support_places if place is not None]
         if not places:
-            return float("inf")
+            return 0.0
         between = np.array(places)[:, None] - np.array(places)
         return float(np.hypot(between[..., 0], between[..., 1]).max())
 

@@ -381,3 +381,49 @@ def test_hovering_noise_grows_with_time_not_with_the_frame_rate() -> None:
         for position_filter in (slow, fast)
     ]
     assert variances[0] == pytest.approx(variances[1], rel=0.05)
+
+
+def three_heights() -> PoseFilter:
+    axes = HypothesisConfig(headings=1, heights=3)
+    pose_filter = PoseFilter(REGION, CONFIG, HeadingAxis(axes, 5.0), HeightAxis(axes, 0.1, True))
+    for height in range(3):
+        pose_filter.grid_of(Hypothesis(0, height))
+    return pose_filter
+
+
+def test_a_place_that_only_an_unlikely_height_sees_does_not_prove_that_height() -> None:
+    resembled = np.array([200.0, 200.0])
+    pose_filter = three_heights()
+    for _ in range(3):
+        offered = pose_filter.look(0.0, 3, 0.01)
+        assert offered[0] == Hypothesis(0, 1)
+        above = Hypothesis(0, 2)
+        share = pose_filter.weights()[above] / sum(pose_filter.weights()[h] for h in offered)
+        before, grid = pose_filter.weights()[above], pose_filter.grid_of(above)
+        ratio = bumps(grid, [resembled], height=1e4)
+        pose_filter.update({above: ratio}, weight=1.0)
+        assert share < 0.2
+        assert pose_filter.weights()[above] < 1.5 * before
+    assert not pose_filter.is_local
+
+
+def test_a_view_under_a_part_of_the_hypotheses_weighs_as_much_as_their_share() -> None:
+    seen, asked = three_heights(), three_heights()
+    offered = seen.look(0.0, 3, 0.01)
+    likeliest = offered[0]
+    weights = seen.weights()
+    share = weights[likeliest] / sum(weights[hypothesis] for hypothesis in offered)
+    ratio = bumps(seen.grid_of(likeliest), [np.array([0.0, 0.0])])
+    seen.update({likeliest: ratio}, weight=1.0)
+    asked.update({likeliest: ratio}, weight=share)
+    np.testing.assert_allclose(seen.grid.mass, asked.grid.mass, rtol=1e-5)
+    assert 0.5 < share < 0.9
+
+
+def test_a_view_under_all_hypotheses_that_were_worth_one_counts_in_full() -> None:
+    looked, unasked = three_heights(), three_heights()
+    offered = looked.look(0.0, 2, 0.01)
+    ratios = {h: bumps(looked.grid_of(h), [np.array([0.0, 0.0])]) for h in offered}
+    looked.update(ratios, weight=1.0)
+    unasked.update(ratios, weight=1.0)
+    np.testing.assert_array_equal(looked.grid.mass, unasked.grid.mass)

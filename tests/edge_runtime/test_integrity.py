@@ -497,3 +497,19 @@ def test_views_of_a_climb_over_one_field_make_no_first_fix() -> None:
         IntegrityState.TRACKING,
         IntegrityState.TRACKING,
     ]
+
+
+def test_views_from_before_a_place_stood_out_count_for_no_distance_flown() -> None:
+    monitor = IntegrityMonitor(IntegrityConfig(acquire_travel_m=30.0))
+
+    def at(second: int, is_local: bool, score: float) -> tuple[IntegrityState, str]:
+        summary = PosteriorSummary(
+            20.0, 0.0, is_local, east_north_m=(0.0, 0.0), time_s=float(second)
+        )
+        return monitor.update(summary, ViewEvidence(score, prior_radius_m=20.0))
+
+    for second in range(3):
+        assert at(second, is_local=False, score=7.0)[0] is IntegrityState.ACQUIRING
+    state, reason = at(3, is_local=True, score=0.0)
+    assert state is IntegrityState.ACQUIRING
+    assert reason == "only 0 m flown between the confirming views"
