@@ -23,6 +23,7 @@ from edge_runtime.localize.heading_moves import (
     redrawn_moves,
     spread_moves,
 )
+from edge_runtime.localize.height_moves import drift_moves
 from edge_runtime.localize.hypotheses import HeadingAxis, HeightAxis, Hypothesis
 from edge_runtime.localize.motion import Motion
 from edge_runtime.localize.pose_mass import PoseMass
@@ -86,6 +87,7 @@ class PoseFilter:
         self._mass = PoseMass()
         self._pending_variance_m2 = 0.0
         self._pending_turn_deg2 = 0.0
+        self._pending_climb2 = 0.0
         self._worth_a_view: list[Hypothesis] = []
         self._mass.spread(1.0 - self.elsewhere, self._priors())
 
@@ -109,19 +111,24 @@ class PoseFilter:
         if self.is_local:
             self._settle()
 
-    def look(self, drift_deg: float, most: int, least_share: float) -> list[Hypothesis]:
+    def look(
+        self, heading_drift_deg: float, height_drift: float, most: int, least_share: float
+    ) -> list[Hypothesis]:
         """The hypotheses worth a view, the likeliest first; at least one.
 
         Args:
-            drift_deg: Standard deviation of the heading's drift since the last view.
+            heading_drift_deg: Standard deviation of the heading's drift since the last view.
+            height_drift: Relative standard deviation of the height's.
             most: How many at most.
             least_share: Hypotheses less probable than this, beside the likeliest, are left out.
         """
-        self._pending_turn_deg2 += drift_deg**2
+        self._pending_turn_deg2 += heading_drift_deg**2
+        self._pending_climb2 += height_drift**2
         self._settle()
         sigma_deg = float(np.sqrt(self._pending_turn_deg2))
         self._mix(spread_moves(self.headings, self._mass.weights(), sigma_deg))
         self._pending_turn_deg2 = 0.0
+        self._let_heights_drift(least_share)
         self._worth_a_view = self.likeliest(most, least_share)
         return self._worth_a_view
 
@@ -256,7 +263,7 @@ class PoseFilter:
         self, shape: PositionGrid, certainty: float, shares: Mapping[Hypothesis, float]
     ) -> None:
         """Put the same mass of positions on all hypotheses, by their shares."""
-        self._pending_variance_m2 = self._pending_turn_deg2 = 0.0
+        self._pending_variance_m2 = self._pending_turn_deg2 = self._pending_climb2 = 0.0
         self._mass.place(shape, certainty, shares)
         self.elsewhere = max(0.0, 1.0 - self._mass.on_grids())
 
@@ -337,6 +344,18 @@ class PoseFilter:
             {h: h._replace(heading=(h.heading + whole) % count) for h in self._mass.weights()}
         )
         self._mix(onward_moves(self.headings, self._mass.weights(), 1.0 - nearer))
+
+    def _let_heights_drift(self, least_share: float) -> None:
+        """Let heights become their neighbours once those would be worth a view.
+
+        A share too small for that would be lost: what is not looked at loses to what is.
+        """
+        weights = self._mass.weights()
+        moves = drift_moves(self.heights, weights, float(np.sqrt(self._pending_climb2)))
+        leaving = moves[max(weights, key=lambda hypothesis: weights[hypothesis])]
+        if leaving and max(leaving.values()) >= least_share:
+            self._mix(moves)
+            self._pending_climb2 = 0.0
 
     def _mix(self, moves: Moves) -> None:
         # Cold, all grids cover the region alike.

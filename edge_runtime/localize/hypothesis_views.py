@@ -60,7 +60,8 @@ class HypothesisViews:
         Args:
             image: (H, W, 3) RGB.
             ground: What odometry saw; `view`, its picture, serves wherever it fits.
-            is_evidence: Whether the filter will hear of them, and so lets its headings drift.
+            is_evidence: Whether the filter will hear of them, and so lets its headings and heights
+                drift.
         """
         config = self._config
         limits = config.hypotheses
@@ -68,7 +69,10 @@ class HypothesisViews:
         is_warm = pose_filter.is_local and deviation_deg <= _HEADING_KNOWN_DEG
         most = limits.encodings_warm if is_warm else limits.encodings_cold
         if is_evidence:
-            keys = pose_filter.look(config.motion.heading_drift_deg, most, limits.least_share)
+            motion = config.motion
+            keys = pose_filter.look(
+                motion.heading_drift_deg, motion.height_drift, most, limits.least_share
+            )
         else:
             keys = pose_filter.likeliest(most, limits.least_share)
         grounds: dict[Hypothesis, ViewedGround] = {}

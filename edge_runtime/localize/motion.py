@@ -33,6 +33,9 @@ class MotionConfig:
     """How fast the camera may turn unseen, where neither telemetry nor pictures tell."""
     heading_drift_deg: float = 2.0
     """How far the error of a heading drifts from one independent view to the next."""
+    height_drift: float = 0.06
+    """How far, relatively, the height above the viewed ground drifts from what telemetry says, from
+    one independent view to the next: terrain. Other heights are tried again and again for it."""
 
     def __post_init__(self) -> None:
         if min(self.typical_speed_m_s, self.speed_memory_s, self.velocity_error_m_s) <= 0.0:
@@ -40,7 +43,8 @@ class MotionConfig:
                 "motion.typical_speed_m_s, speed_memory_s and velocity_error_m_s must be positive"
             )
         least = min(self.odometry_scale_error, self.odometry_noise_m, self.turn_rate_deg_s)
-        if min(least, self.inconsistent_turn_deg, self.heading_drift_deg) < 0.0:
+        drift = min(self.heading_drift_deg, self.height_drift)
+        if min(least, drift, self.inconsistent_turn_deg) < 0.0:
             raise ConfigError("motion's errors must not be negative")
 
 

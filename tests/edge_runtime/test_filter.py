@@ -395,7 +395,7 @@ def test_a_place_that_only_an_unlikely_height_sees_does_not_prove_that_height() 
     resembled = np.array([200.0, 200.0])
     pose_filter = three_heights()
     for _ in range(3):
-        offered = pose_filter.look(0.0, 3, 0.01)
+        offered = pose_filter.look(0.0, 0.0, 3, 0.01)
         assert offered[0] == Hypothesis(0, 1)
         above = Hypothesis(0, 2)
         share = pose_filter.weights()[above] / sum(pose_filter.weights()[h] for h in offered)
@@ -409,7 +409,7 @@ def test_a_place_that_only_an_unlikely_height_sees_does_not_prove_that_height() 
 
 def test_a_view_under_a_part_of_the_hypotheses_weighs_as_much_as_their_share() -> None:
     seen, asked = three_heights(), three_heights()
-    offered = seen.look(0.0, 3, 0.01)
+    offered = seen.look(0.0, 0.0, 3, 0.01)
     likeliest = offered[0]
     weights = seen.weights()
     share = weights[likeliest] / sum(weights[hypothesis] for hypothesis in offered)
@@ -422,7 +422,7 @@ def test_a_view_under_a_part_of_the_hypotheses_weighs_as_much_as_their_share() -
 
 def test_a_view_under_all_hypotheses_that_were_worth_one_counts_in_full() -> None:
     looked, unasked = three_heights(), three_heights()
-    offered = looked.look(0.0, 2, 0.01)
+    offered = looked.look(0.0, 0.0, 2, 0.01)
     ratios = {h: bumps(looked.grid_of(h), [np.array([0.0, 0.0])]) for h in offered}
     looked.update(ratios, weight=1.0)
     unasked.update(ratios, weight=1.0)

@@ -48,7 +48,7 @@ def fly(pose_filter: PoseFilter, true_offset_deg: float, steps: int = 7) -> np.n
         place = place + motion.for_hypothesis(true_offset_deg, 1.0)
         pose_filter.predict(motion)
         ratios = {}
-        for hypothesis in pose_filter.look(2.0, 24, 0.01):
+        for hypothesis in pose_filter.look(2.0, 0.06, 24, 0.01):
             grid = pose_filter.grid_of(hypothesis)
             error = (headings.offset_deg(hypothesis.heading) - true_offset_deg + 180) % 360 - 180
             fits = abs(error) < 15.0 and hypothesis.height == 1
@@ -76,14 +76,36 @@ def test_a_heading_unknown_or_wrong_is_found_with_the_place(
 
 def test_a_believed_heading_costs_few_views_and_a_known_one_few_more() -> None:
     pose_filter = new_filter(heading_is_given=True)
-    assert len(pose_filter.look(2.0, 24, 0.01)) <= 5
+    assert len(pose_filter.look(2.0, 0.06, 24, 0.01)) <= 5
     fly(pose_filter, 0.0)
-    assert len(pose_filter.look(2.0, 24, 0.01)) <= 3
+    assert len(pose_filter.look(2.0, 0.06, 24, 0.01)) <= 3
+
+
+@pytest.mark.parametrize(("height_drift", "found"), [(0.0, 1), (0.06, 2)])
+def test_a_height_mistaken_at_first_is_found_only_if_others_are_tried_again(
+    height_drift: float, found: int
+) -> None:
+    pose_filter = new_filter(heading_is_given=True)
+    place = np.array([-150.0, 80.0])
+    for view in range(24):
+        pose_filter.predict(Motion(0.0, 10.0, 2.0))
+        place = place + np.array([0.0, 10.0])
+        ratios = {}
+        for hypothesis in pose_filter.look(2.0, height_drift, 24, 0.01):
+            grid = pose_filter.grid_of(hypothesis)
+            favoured = 1 if view < 3 else 2
+            weaker = 1.0 if hypothesis.height == favoured else 0.2
+            fits = hypothesis.heading == 0
+            ratios[hypothesis] = np.float32(weaker if fits else 0.01) * bump(grid, place)
+        pose_filter.update(ratios, 1.0)
+        assert total(pose_filter) == pytest.approx(1.0, abs=1e-3)
+    assert pose_filter.likeliest(1, 1.0) == [Hypothesis(0, found)]
+    assert np.linalg.norm(pose_filter.grid.mean() - place) < 15.0
 
 
 def test_without_a_heading_as_many_are_looked_at_as_may_be() -> None:
     pose_filter = new_filter(heading_is_given=False)
-    looked_at = pose_filter.look(2.0, 24, 0.01)
+    looked_at = pose_filter.look(2.0, 0.06, 24, 0.01)
     assert len(looked_at) == 24
     assert {hypothesis.heading for hypothesis in looked_at} == set(range(18))
 
@@ -149,7 +171,7 @@ def test_probability_adds_up_to_one_over_all_hypotheses(
         pose_filter.start_from(np.zeros(2), 60.0, 0.99)
     for motion, at, weight in motions:
         pose_filter.predict(motion)
-        looked_at = pose_filter.look(2.0, 4, 0.01)
+        looked_at = pose_filter.look(2.0, 0.06, 4, 0.01)
         ratios = {h: bump(pose_filter.grid_of(h), np.array([at, -at])) for h in looked_at}
         pose_filter.update(ratios, weight)
         assert total(pose_filter) == pytest.approx(1.0, abs=2e-3)
