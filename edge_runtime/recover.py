@@ -25,7 +25,12 @@ from edge_runtime.flight_log.header import FlightHeader
 from edge_runtime.flight_log.log_file import LogFile
 from edge_runtime.flight_log.mcap_records import FileState, read_messages
 from edge_runtime.flight_log.reader import FlightLog
-from edge_runtime.flight_log.retention import is_being_written, stored_flight, stored_flights
+from edge_runtime.flight_log.retention import (
+    flight_without_log,
+    is_being_written,
+    stored_flight,
+    stored_flights,
+)
 from edge_runtime.outputs.fix_log import (
     CSV_NAME,
     GEOJSON_NAME,
@@ -58,6 +63,7 @@ def cut_off_flights(path: Path) -> list[Path]:
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
     found = [flight.folder for flight in flights if not flight.is_finished]
+    found += _without_log(path)
     found = found or unfinished_flights(path)
     if not found and not path.is_dir():
         raise SourceError(f"{path}: no such flight, and no folder of flights")
@@ -75,15 +81,17 @@ def recover_flight(folder: Path) -> Path:
     Raises:
         DmnilError: If the flight is still being flown, holds no fix, or the disk is full.
     """
-    flight = stored_flight(folder)
+    flight = stored_flight(folder) or flight_without_log(folder)
     if flight is not None and is_being_written(flight):
         raise SourceError(f"{folder} is being flown: stop that first")
     try:
-        for file in log_files(folder):
+        files = _log_files(folder)
+        for file in files:
             _finish(file)
-        fixes = _write_fixes(folder)
-        log = FlightLog(folder, log_files(folder))
-        header = _header(log)
+        fixes = _write_fixes(folder, files)
+        header = _header(FlightLog(folder, files)) if files else None
+        if header is None:
+            _LOG.warning("no picture of the track: without a log nothing tells which map it was")
         write_geojson(folder / GEOJSON_NAME, fixes)
         _draw(folder, header, fixes)
         states = dict(Counter(fix.state.value for fix in fixes))
@@ -132,9 +140,25 @@ def _finish(file: Path) -> None:
     again.replace(file)
 
 
-def _write_fixes(folder: Path) -> list[Fix]:
+def _without_log(path: Path) -> list[Path]:
+    """The flights in a folder, or the one that it is, which were cut off and have no log."""
+    try:
+        folders = [path, *sorted(path.iterdir())] if path.is_dir() else []
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    return [folder for folder in folders if flight_without_log(folder) is not None]
+
+
+def _log_files(folder: Path) -> list[Path]:
+    """The flight's log files; none where it was flown without a log."""
+    if flight_without_log(folder) is not None:
+        return []
+    return log_files(folder)
+
+
+def _write_fixes(folder: Path, files: list[Path]) -> list[Fix]:
     """The flight's fixes, from its lines or its log, whichever holds more; written anew whole."""
-    logged = FlightLog(folder, log_files(folder)).fixes
+    logged = FlightLog(folder, files).fixes if files else []
     try:
         fixes = read_fix_lines(folder / JSON_LINES_NAME, is_cut_off=True)
     except SourceError:

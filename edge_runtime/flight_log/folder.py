@@ -6,7 +6,12 @@ import logging
 from pathlib import Path
 
 from edge_runtime.contract.errors import SourceError
-from edge_runtime.flight_log.retention import LOG_FILES, is_being_written, stored_flight
+from edge_runtime.flight_log.retention import (
+    LOG_FILES,
+    flight_without_log,
+    is_being_written,
+    stored_flight,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +43,7 @@ def unfinished_flights(path: Path) -> list[Path]:
         beside = sorted(path.absolute().parent.glob(f".{_literal(path.name)}.*.part"))
     except (OSError, ValueError):
         return []
-    found = [stored_flight(folder) for folder in beside]
+    found = [stored_flight(folder) or flight_without_log(folder) for folder in beside]
     flights = [flight for flight in found if flight is not None]
     flights = [flight for flight in flights if not is_being_written(flight)] or flights
     return [flight.folder for flight in sorted(flights, key=lambda flight: flight.last_written_s)]

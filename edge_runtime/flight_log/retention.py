@@ -10,6 +10,8 @@ import fcntl
 import json
 import logging
 import os
+import re
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +37,11 @@ _SMALL_OUTPUTS = (
     SUMMARY_NAME,
 )
 _LARGEST_MANIFEST_BYTES = 16 << 20
+_HIDDEN_NAME = re.compile(r"\..+\.(?P<number>\d+)\.part")
+_LARGEST_PID = 1 << 22
+"""Linux' own limit; a flight that failed at its end is called after the time instead."""
+_QUIET_S = 10.0
+"""A flight in the air writes a fix a second at least, with or without a view."""
 _MCAP_START = b"\x89MCAP0\r\n\x01"
 _HEADER_PROFILE_AT = len(_MCAP_START) + 8
 
@@ -87,6 +94,27 @@ def stored_flight(path: Path) -> StoredFlight | None:
     )
 
 
+def flight_without_log(path: Path) -> StoredFlight | None:
+    """A flight that was cut off and has fixes but no log: none was asked for, or the disk was full.
+
+    Its name alone says that it is ours, so it is read and recovered, and never deleted.
+    """
+    if _HIDDEN_NAME.fullmatch(path.name) is None or path.is_symlink() or not path.is_dir():
+        return None
+    try:
+        if (path / MANIFEST_NAME).exists() or (path / _SMALL_OUTPUTS[0]).stat().st_size == 0:
+            return None
+        if any(is_log_file(file) for file in path.glob(LOG_FILES)):
+            return None
+        files = [path / name for name in _SMALL_OUTPUTS if (path / name).is_file()]
+        facts = [file.stat() for file in files]
+    except OSError:
+        return None
+    size_bytes = sum(fact.st_size for fact in facts)
+    last_written_s = max(fact.st_mtime for fact in facts)
+    return StoredFlight(path, tuple(files), size_bytes, last_written_s, is_finished=False)
+
+
 def delete_oldest_flights(folder: Path, most_bytes: int, keep: Path) -> list[str]:
     """Delete flights, the oldest first, until all of a folder's together take no more space.
 
@@ -126,8 +154,13 @@ def size_of_flights_bytes(folder: Path) -> int:
 
 
 def is_being_written(flight: StoredFlight) -> bool:
-    """Whether a running process holds one of its log files."""
-    return any(_is_locked(file) for file in flight.files if file.suffix == FILE_SUFFIX)
+    """Whether a running process holds one of its log files, or still adds fixes if it has none."""
+    logs = [file for file in flight.files if file.suffix == FILE_SUFFIX]
+    hidden = _HIDDEN_NAME.fullmatch(flight.folder.name)
+    if not logs and hidden is not None:
+        is_quiet = abs(time.time() - flight.last_written_s) >= _QUIET_S
+        return int(hidden["number"]) <= _LARGEST_PID and not is_quiet
+    return any(_is_locked(file) for file in logs)
 
 
 def is_log_file(path: Path) -> bool:
