@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from rasterio.errors import RasterioError
 
 from dmnil_maps.sample_world.appearance import DRONE, SATELLITE, random_appearance
 from dmnil_maps.sample_world.flight import plan_flight, write_flight
@@ -14,7 +15,7 @@ from dmnil_maps.sample_world.layouts import write_university1652
 from dmnil_maps.sample_world.satellite import render_satellite, write_geotiff
 from dmnil_maps.sample_world.world import generate_world
 from edge_runtime.contract.artefact import staged_directory, write_manifest
-from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.errors import ConfigError, OutputError
 from edge_runtime.localize.camera import PinholeCamera
 
 SAMPLE_KIND = "sample world"
@@ -98,13 +99,13 @@ def write_sample(config: SampleConfig) -> Path:
         ConfigError: If the world is too small for the flight or the dataset.
         OutputError: If the folder cannot be written, or holds something else.
     """
-    world = generate_world(config.seed, config.size_m)
     drone = DRONE
     if config.random_light:
         drone = random_appearance(np.random.default_rng([config.flight_seed, 41]))
     drone = replace(drone, jpeg_quality=config.jpeg_quality)
     with staged_directory(config.output, SAMPLE_KIND) as staging:
         try:
+            world = generate_world(config.seed, config.size_m)
             if config.layout == "university1652":
                 write_university1652(
                     staging / DATASET_FOLDER,
@@ -146,6 +147,11 @@ def write_sample(config: SampleConfig) -> Path:
                 )
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        except RasterioError as error:
+            reason = error.__cause__ or error
+            raise OutputError(
+                f"cannot write {config.output}: {reason}: is the disk full?"
+            ) from error
         settings = {name: value for name, value in asdict(config).items() if name != "output"}
         body = {
             "settings": settings,

@@ -11,6 +11,7 @@ import cv2
 import pytest
 import rasterio
 import yaml
+from rasterio.errors import RasterioIOError
 
 from dmnil_maps.cli import main
 from dmnil_maps.sample import SAMPLE_KIND, SAMPLE_SCHEMA_VERSION, SampleConfig
@@ -191,3 +192,25 @@ def test_only_a_sample_world_is_replaced(
 def test_settings_are_checked_before_anything_is_made() -> None:
     with pytest.raises(ConfigError, match="places and views"):
         SampleConfig(Path("x.world"), views=0)
+
+
+def test_an_output_of_something_else_is_refused_before_a_world_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dmnil_maps.sample.generate_world", lambda *_: pytest.fail("made"))
+    (tmp_path / "holiday.jpg").write_bytes(b"a picture")
+    assert main(["sample", "-o", str(tmp_path), *SMALL]) == 2
+    assert "is not a sample world: choose another output" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_under_the_satellite_picture_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise RasterioIOError("Write failed.") from OSError("Write error at scanline 174")
+
+    monkeypatch.setattr("dmnil_maps.sample.write_geotiff", full)
+    assert main(["sample", "-o", str(tmp_path / "a.world"), *SMALL]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith("a.world: Write error at scanline 174: is the disk full?")
+    assert list(tmp_path.iterdir()) == []
