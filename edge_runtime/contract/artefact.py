@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.contract.errors import ArtefactError, OutputError
+from edge_runtime.contract.errors import ArtefactError, OutputError, reason_of
 
 MANIFEST_NAME = "manifest.json"
 SIGNATURE_NAME = "manifest.sig"
@@ -129,10 +129,11 @@ def read_manifest(
     except FileNotFoundError:
         raise error_type(f"{path} is missing: {folder} is not {_with_article(kind)}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise error_type(f"{path} cannot be read: {error}") from error
+        raise error_type(f"{path} cannot be read: {reason_of(error)}") from error
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
-        raise error_type(f"{path} describes a {found!r}, not {_with_article(kind)}")
+        article = _with_article(str(found)).split()[0]
+        raise error_type(f"{path} describes {article} {found!r}, not {_with_article(kind)}")
     if manifest.get("schema_version") != schema_version:
         raise error_type(
             f"{path} has schema version {manifest.get('schema_version')}, this release reads "

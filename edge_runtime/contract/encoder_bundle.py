@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.artefact import field_of, read_manifest, verify_hashes
-from edge_runtime.contract.errors import BundleError
+from edge_runtime.contract.errors import BundleError, reason_of
 
 BUNDLE_KIND = "encoder bundle"
 BUNDLE_SCHEMA_VERSION = 1
@@ -66,7 +66,7 @@ class EncoderBundle:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 return arrays["images"], arrays["descriptors"]
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise BundleError(f"{path} cannot be read: {error}") from error
+            raise BundleError(f"{path} cannot be read: {reason_of(error)}") from error
 
     def verify(self) -> None:
         """Hash every file against the manifest.

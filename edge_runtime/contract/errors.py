@@ -1,6 +1,11 @@
 """The one tree of errors that a user can cause; commands print them on one line and exit 2."""
 
 
+def reason_of(error: Exception) -> str:
+    """What an exception tells, for a message that names the file already: OSError names it too."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 class DmnilError(Exception):
     """Something the user can put right; the message says what, where and what to do next."""
 

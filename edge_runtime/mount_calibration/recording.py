@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.camera_info import read_camera_info
-from edge_runtime.contract.errors import ConfigError, TelemetryError
+from edge_runtime.contract.errors import ConfigError, TelemetryError, reason_of
 from edge_runtime.contract.region_map import RegionMap
 from edge_runtime.flight_camera import open_flight_camera
 from edge_runtime.localize.camera import PinholeCamera
@@ -105,7 +105,7 @@ def _read_positions(path: Path) -> dict[str, tuple[float, float]]:
                 for row in rows
             }
     except (OSError, UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
-        raise TelemetryError(f"{path} cannot be read: {error}") from error
+        raise TelemetryError(f"{path} cannot be read: {reason_of(error)}") from error
     places = {name: place for name, place in places.items() if np.isfinite(place).all()}
     if not places:
         raise TelemetryError(f"{path} has no position")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.contract.artefact import MANIFEST_NAME
-from edge_runtime.contract.errors import SourceError
+from edge_runtime.contract.errors import SourceError, reason_of
 from edge_runtime.contract.fix import Fix, IntegrityState, MatchedPlace, Position, Velocity
 from edge_runtime.flight_log.folder import flight_folder
 
@@ -191,8 +191,12 @@ def read_fix_lines(path: Path, *, is_cut_off: bool = False) -> list[Fix]:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SourceError(
+            f"{path} cannot be read: no such file, so {path.parent} is no flight"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} cannot be read: {error}") from error
+        raise SourceError(f"{path} cannot be read: {reason_of(error)}") from error
     lines = text.splitlines()
     if is_cut_off and lines and not text.endswith("\n"):
         lines.pop()
@@ -201,7 +205,8 @@ def read_fix_lines(path: Path, *, is_cut_off: bool = False) -> list[Fix]:
         try:
             fixes.append(fix_from_plain(json.loads(line)))
         except MALFORMED as error:
-            raise SourceError(f"{path}, line {number} is not a fix: {error}") from error
+            wanted = f"; a flight directory or its {JSON_LINES_NAME} is wanted" * (number == 1)
+            raise SourceError(f"{path}, line {number} is not a fix: {error}{wanted}") from error
     if not fixes:
         raise SourceError(f"{path} holds no fixes")
     return fixes

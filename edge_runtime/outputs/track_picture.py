@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.contract.errors import MapError, OutputError
+from edge_runtime.contract.artefact import write_whole
+from edge_runtime.contract.errors import MapError
 from edge_runtime.contract.fix import Fix, IntegrityState, Position
 from edge_runtime.contract.region_map import PREVIEW_FILE, RegionMap
 from edge_runtime.telemetry.truth import TruePlace
@@ -77,8 +78,8 @@ def draw_track(
     _draw_scale_bar(canvas, metres_per_pixel)
     _draw_legend(canvas, fixes, bool(truth), title)
     _draw_attribution(canvas, str(region_map.manifest.get("imagery", {}).get("attribution", "")))
-    if not cv2.imwrite(str(path), canvas):
-        raise OutputError(f"{path} cannot be written")
+    # OpenCV's own imwrite does not tell why it could not.
+    write_whole(path, cv2.imencode(".png", canvas)[1].tobytes())
 
 
 def read_preview(region_map: RegionMap) -> Picture:

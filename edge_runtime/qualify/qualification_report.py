@@ -9,8 +9,7 @@ from typing import Any
 
 import cv2
 
-from edge_runtime.contract.artefact import write_manifest
-from edge_runtime.contract.errors import OutputError
+from edge_runtime.contract.artefact import write_manifest, write_whole
 from edge_runtime.qualify.qualification import Qualification
 from edge_runtime.qualify.trial_score import DISTINCTIVE, TrialScore, score_trial
 from edge_runtime.qualify.weak_areas import AreaCells, area_cells, draw_weak_areas
@@ -34,8 +33,7 @@ def write_qualification(result: Qualification, folder: Path) -> tuple[TrialScore
     cells = area_cells(result.region_map, result.records, result.is_foreign)
     title = f"{result.config.map.name.removesuffix('.map')}: {len(result.records)} flights"
     picture = draw_weak_areas(result.region_map, cells, result.records, result.is_foreign, title)
-    if not cv2.imwrite(str(folder / WEAK_AREAS_FILE), picture):
-        raise OutputError(f"{result.config.output / WEAK_AREAS_FILE} cannot be written")
+    write_whole(folder / WEAK_AREAS_FILE, cv2.imencode(".png", picture)[1].tobytes())
     text = json.dumps(report_json(result, score, cells), indent=2) + "\n"
     (folder / REPORT_FILE).write_text(text, encoding="utf-8")
     write_manifest(folder, QUALIFICATION_KIND, QUALIFICATION_SCHEMA_VERSION, {})

@@ -115,6 +115,7 @@ def _gstreamer(source: SourceUri, config: SourceConfig) -> Any:
                 f"source.backend gstreamer: its Python bindings are missing ({error}): "
                 f"{_GET_GSTREAMER}"
             ) from None
+        _without_gstreamer(source, config)  # where nothing else can, that is the error, alone
         _LOG.warning("%s: captured without GStreamer (%s): %s", source.shown, error, _GET_GSTREAMER)
         return None
 

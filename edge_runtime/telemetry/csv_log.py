@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_runtime.contract.errors import TelemetryError
+from edge_runtime.contract.errors import TelemetryError, reason_of
 from edge_runtime.telemetry.log import TelemetryLog, TelemetrySample, log_of
 
 REQUIRED_COLUMNS = ("time_s",)
@@ -50,7 +50,7 @@ def read_csv_log(path: Path, default_pitch_deg: float | None = None) -> Telemetr
                 samples.append(_sample(row, default_pitch_deg))
                 names.append(row.get(FRAME_COLUMN) or "")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TelemetryError(f"{path} cannot be read: {error}") from error
+        raise TelemetryError(f"{path} cannot be read: {reason_of(error)}") from error
     return log_of(samples, str(path), names if FRAME_COLUMN in columns else ())
 
 

@@ -17,7 +17,7 @@ def open_telemetry(path: Path, default_pitch_deg: float | None = None) -> Teleme
         TelemetryError: If the file is of another kind or cannot be used.
     """
     if not path.is_file():
-        raise TelemetryError(f"{path}: no such telemetry file")
+        raise TelemetryError(f"{path}: no such telemetry file (a CSV file or DJI's .SRT)")
     readers = {".csv": read_csv_log, ".srt": read_dji_subtitle}
     reader = readers.get(path.suffix.lower())
     if reader is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.contract.errors import TelemetryError
+from edge_runtime.contract.errors import TelemetryError, reason_of
 
 _COLUMNS = (
     "drone_latitude_deg",
@@ -39,12 +39,15 @@ def read_truth(path: Path) -> dict[str, TruePlace]:
             rows = csv.DictReader(stream)
             missing = [name for name in ("frame", *_COLUMNS) if name not in (rows.fieldnames or [])]
             if missing:
-                raise TelemetryError(f"{path}: column {', '.join(missing)} is missing")
+                raise TelemetryError(
+                    f"{path}: column {', '.join(missing)} is missing: true places are wanted, "
+                    "by frame, as in the sample's truth.csv"
+                )
             places = {
                 row["frame"]: TruePlace(*(float(row[name]) for name in _COLUMNS)) for row in rows
             }
     except (OSError, UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
-        raise TelemetryError(f"{path} cannot be read: {error}") from error
+        raise TelemetryError(f"{path} cannot be read: {reason_of(error)}") from error
     values = [list(vars(place).values()) for place in places.values()]
     if not places or not np.isfinite(values).all():
         raise TelemetryError(f"{path}: has no rows, or rows that are not finite")

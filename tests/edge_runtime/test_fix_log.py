@@ -193,8 +193,15 @@ def test_a_line_that_is_no_fix_is_named_by_its_number(tmp_path: Path, line: str)
         read_fixes(path)
 
 
+def test_a_file_that_is_no_fix_log_at_all_is_told_what_is_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "truth.csv"
+    path.write_text("frame,drone_latitude_deg\n", encoding="utf-8")
+    with pytest.raises(SourceError, match=r"a flight directory or its fixes\.jsonl is wanted"):
+        read_fixes(path)
+
+
 def test_no_log_or_an_empty_one_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="cannot be read"):
+    with pytest.raises(SourceError, match=r"no such file, so .* is no flight"):
         read_fixes(tmp_path)
     write_fixes(tmp_path, [])
     with pytest.raises(SourceError, match="holds no fixes"):

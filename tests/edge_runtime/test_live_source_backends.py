@@ -18,9 +18,12 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("uri", ["rtp://:5600", "csi://0", "gst://videotestsrc"])
-def test_what_only_gstreamer_reads_says_how_to_get_it(uri: str) -> None:
+def test_what_only_gstreamer_reads_says_how_to_get_it_and_nothing_else(
+    uri: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(SourceError, match=r"needs GStreamer: pip install dmnil-edge\[gstreamer\]"):
         open_live_source(uri)
+    assert caplog.text == ""
 
 
 def test_a_backend_that_is_wished_and_missing_is_an_error() -> None:

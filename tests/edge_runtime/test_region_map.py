@@ -277,7 +277,7 @@ def test_a_malformed_field_is_refused(own_map: Path, field: str, value: Any) -> 
 
 
 def test_an_encoder_bundle_is_no_region_map(encoder_folder: Path) -> None:
-    with pytest.raises(MapError, match="describes a 'encoder bundle', not a region map"):
+    with pytest.raises(MapError, match="describes an 'encoder bundle', not a region map"):
         load_region_map(encoder_folder)
 
 
