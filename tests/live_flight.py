@@ -7,22 +7,24 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edge_runtime.contract.fix import Fix
 from edge_runtime.contract.geodesy import LocalFrame
-from edge_runtime.outputs.fix_log import read_fixes
+from edge_runtime.outputs.fix_log import JSON_LINES_NAME, read_fixes
 from edge_runtime.telemetry.truth import read_truth
-from tests.simulated_aircraft import Shot, free_port
+from tests.free_ports import free_port
+from tests.simulated_aircraft import Shot
+from tests.waiting import PATIENCE_S, wait_until
 
-_START_S = 30.0
-_SAME_EXPOSURE_S = 0.05
+_START_S = 2 * PATIENCE_S
+_SAME_EXPOSURE_S = 0.1
 
 
 @dataclass
@@ -37,11 +39,13 @@ class LiveFlight:
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
     starts: int = 0
+    disk: Path | None = None
+    """Where flights are recorded if not in the folder."""
 
     @property
     def output(self) -> Path:
         """The flight directory of the latest start."""
-        return self.folder / f"{self.starts}.flight"
+        return (self.disk or self.folder) / f"{self.starts}.flight"
 
     def start(self) -> None:
         """Start the process and wait until its live page answers."""
@@ -65,48 +69,74 @@ class LiveFlight:
                 env={**os.environ, **self.environment},
                 text=True,
             )
-        ends_s = time.monotonic() + _START_S
-        while self.metrics() is None:
-            if self.process.poll() is not None or time.monotonic() > ends_s:
-                raise AssertionError(f"it did not start: {self.errors}")
-            time.sleep(0.1)
+        wait_until(lambda: self.has_ended or self.metrics_or_none(), _START_S, 0.1)
+        if self.metrics_or_none() is None:
+            raise AssertionError(f"it did not start: {self.errors}")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process of the latest start is no more."""
+        return self.process is None or self.process.poll() is not None
+
+    def bytes_of_fixes(self) -> int:
+        """Size of its record of fixes until now: it grows with every frame that is flown."""
+        folders = self.output.parent.glob(f".{self.output.name}.*.part")
+        files = [folder / JSON_LINES_NAME for folder in folders]
+        return sum(file.stat().st_size for file in files if file.is_file())
 
     @property
     def errors(self) -> str:
         """What the latest start wrote to stderr until now."""
         return (self.folder / f"{self.starts}.err").read_text(encoding="utf-8")
 
-    def metrics(self) -> dict[str, float] | None:
-        """Its Prometheus metrics by name and labels; None where it does not answer."""
+    def metrics(self) -> dict[str, float]:
+        """Its Prometheus metrics by name and labels."""
+        found: list[dict[str, float]] = []
+
+        def answers() -> bool:
+            found.extend(filter(None, [self.metrics_or_none()]))
+            return bool(found) or self.has_ended
+
+        assert wait_until(answers, look_each_s=0.1), f"no answer: {self.errors[-2000:]}"
+        assert found, f"it has ended: {self.errors[-2000:]}"
+        return found[0]
+
+    def metrics_or_none(self) -> dict[str, float] | None:
+        """The same; None where it does not answer."""
         try:
-            address = f"http://127.0.0.1:{self.monitor_port}/metrics"
-            with urllib.request.urlopen(address, timeout=2.0) as answer:
-                text = answer.read().decode("utf-8")
-        except OSError:
+            text = self._ask("metrics").decode("utf-8")
+        except (OSError, HTTPException):
             return None
         lines = [line.rpartition(" ") for line in text.splitlines() if line and line[0] != "#"]
         return {name: float(value) for name, _, value in lines}
 
-    def health(self) -> dict[str, Any]:
-        """What /healthz answers."""
-        address = f"http://127.0.0.1:{self.monitor_port}/healthz"
+    def is_healthy(self) -> bool | None:
+        """What /healthz answers; None where it does not answer."""
         try:
-            with urllib.request.urlopen(address, timeout=2.0) as answer:
-                return dict(json.load(answer))
+            answer = self._ask("healthz")
         except urllib.error.HTTPError as error:
-            return dict(json.load(error))
+            with error:
+                answer = error.read()
+        except (OSError, HTTPException):
+            return None
+        return bool(json.loads(answer)["healthy"])
+
+    def _ask(self, path: str) -> bytes:
+        address = f"http://127.0.0.1:{self.monitor_port}/{path}"
+        with urllib.request.urlopen(address, timeout=10.0) as answer:
+            return bytes(answer.read())
 
     def stop(self) -> int:
         """Ask it to end; its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60.0)
+        return self.process.wait(timeout=3 * PATIENCE_S)
 
     def kill(self) -> None:
         """Kill it without a word."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(timeout=10.0)
+        self.process.wait(timeout=PATIENCE_S)
 
 
 @dataclass(frozen=True)

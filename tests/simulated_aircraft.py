@@ -9,10 +9,12 @@ from __future__ import annotations
 import csv
 import importlib.util
 import itertools
-import socket
+import select
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
+from tests.waiting import PATIENCE_S
 
 NEEDED = [
     pytest.mark.skipif(
@@ -34,6 +38,7 @@ NEEDED = [
 FAR_AWAY_DEG = (-33.0, 151.0)
 """What the autopilot says of its own position: a spoofed receiver's."""
 _ATTITUDE_HZ = 50.0
+_LONGEST_HOVER_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,6 @@ class Shot:
     """Its name in the flight, by which the truth is known."""
     as_usual: bool
     """Whether the picture was the flight's, no fault's."""
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """A port of the loopback that nobody uses at this moment."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class FlightPlan:
@@ -84,10 +82,44 @@ class FlightPlan:
         return float(np.interp(time_s, self.times_s, self._headings_deg)) % 360.0
 
 
-class SimulatedCamera:
-    """Sends the flight's JPEGs by RTP as they are due; `picture` chooses a fault."""
+class FlightTime:
+    """Seconds of a flight that have passed; while they are held the aircraft hovers."""
 
-    def __init__(self, plan: FlightPlan, port: int) -> None:
+    def __init__(self, started_s: float | None = None) -> None:
+        self._guard = threading.Lock()
+        self._started_s = time.monotonic() if started_s is None else started_s
+        self._held_since_s: float | None = None
+
+    @property
+    def now_s(self) -> float:
+        """How long the aircraft has flown."""
+        with self._guard:
+            held_s = self._held_since_s
+            return (time.monotonic() if held_s is None else held_s) - self._started_s
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no time pass."""
+        since_s = time.monotonic()
+        with self._guard:
+            self._held_since_s = since_s
+        yield
+        with self._guard:
+            self._started_s += time.monotonic() - since_s
+            self._held_since_s = None
+
+
+class SimulatedCamera:
+    """Sends the flight's JPEGs by RTP as they are due; `picture` chooses a fault.
+
+    Args:
+        progress: What changes with every frame that has been flown. Where the last frame has not
+            been yet, the aircraft hovers for up to two seconds: a busy machine flies slower.
+    """
+
+    def __init__(
+        self, plan: FlightPlan, port: int, progress: Callable[[], object] | None = None
+    ) -> None:
         import gi
 
         gi.require_version("Gst", "1.0")
@@ -98,6 +130,7 @@ class SimulatedCamera:
         self._gst: Any = Gst
         self._plan = plan
         self._port = port
+        self.progress = progress
         self.picture = "usual"
         """usual, stuck, black, white, blurred or none."""
         self.shots: list[Shot] = []
@@ -110,21 +143,33 @@ class SimulatedCamera:
         self._source = self._pipeline.get_by_name("camera")
         self._shape = (height, width)
 
-    def play(self, started_s: float, stop: threading.Event) -> None:
+    def play(self, flown: FlightTime, stop: threading.Event) -> None:
         """Send every frame when it is due, until the flight ends."""
         self._pipeline.set_state(self._gst.State.PLAYING)
-        last = b""
+        last, seen = b"", None
         numbers = zip(self._plan.times_s, self._plan.frames, self._plan.pictures, strict=True)
         for due_s, name, usual in numbers:
-            if stop.wait(max(0.0, started_s + due_s - time.monotonic())):
-                break
+            while (left_s := due_s - flown.now_s) > 0.0 and not stop.wait(left_s):
+                pass
             how = self.picture
+            if seen is not None and how not in ("none", "stuck"):
+                self._hover_until_flown(seen, flown, stop)
+            if stop.is_set():
+                break
             if how == "none":
                 continue
             last = last if how == "stuck" and last else self._faulty(usual, how)
+            seen = None if self.progress is None else self.progress()
             self.shots.append(Shot(time.monotonic(), name, how == "usual"))
             self._source.emit("push-buffer", self._gst.Buffer.new_wrapped(last))
         self._pipeline.set_state(self._gst.State.NULL)
+
+    def _hover_until_flown(self, seen: object, flown: FlightTime, stop: threading.Event) -> None:
+        ends_s = time.monotonic() + _LONGEST_HOVER_S
+        with flown.held():
+            while self.progress is not None and self.progress() == seen:
+                if stop.wait(0.02) or time.monotonic() > ends_s:
+                    break
 
     def _faulty(self, usual: bytes, how: str) -> bytes:
         if how == "usual":
@@ -133,7 +178,9 @@ class SimulatedCamera:
         if how == "blurred":
             picture = cv2.GaussianBlur(picture, (0, 0), 25)
         else:
-            picture[:] = {"black": 0, "white": 255}[how]
+            # With a camera's noise: no two pictures are the same, or it would count as stuck.
+            noise = np.random.default_rng(len(self.shots)).integers(0, 4, picture.shape, np.uint8)
+            picture = {"black": noise, "white": 255 - noise}[how]
         return bytes(cv2.imencode(".jpg", picture)[1])
 
 
@@ -148,6 +195,7 @@ class SimulatedAutopilot:
         self._line = mavutil.mavlink_connection(
             f"udpout:127.0.0.1:{port}", source_system=1, source_component=1, dialect="common"
         )
+        self._speaking = threading.Lock()
         self.booted_s = time.monotonic() - 1000.0
         self.sends_telemetry = True
         self.heard: Counter[str] = Counter()
@@ -158,15 +206,21 @@ class SimulatedAutopilot:
         """Begin again with a boot clock at zero."""
         self.booted_s = time.monotonic()
 
-    def play(self, started_s: float, stop: threading.Event) -> None:
+    def play(self, flown: FlightTime, stop: threading.Event) -> None:
         """Send telemetry at its rates until told to stop."""
+        listener = threading.Thread(target=self._listen, args=(stop,), daemon=True)
+        listener.start()
+        started_s = time.monotonic()
         for tick in itertools.count():
             if stop.wait(max(0.0, started_s + tick / _ATTITUDE_HZ - time.monotonic())):
                 break
-            now_s = time.monotonic()
             if self.sends_telemetry:
-                self._send(tick, now_s, now_s - started_s)
-            self._listen()
+                with self._speaking:
+                    self._send(tick, time.monotonic(), max(0.0, flown.now_s))
+        listener.join()
+
+    def close(self) -> None:
+        """Release the line."""
         self._line.close()
 
     def _send(self, tick: int, now_s: float, flight_s: float) -> None:
@@ -188,36 +242,50 @@ class SimulatedAutopilot:
                 mavlink.MAV_STATE_ACTIVE,
             )
 
-    def _listen(self) -> None:
-        while (message := self._line.recv_match(blocking=False)) is not None:
-            kind = message.get_type()
-            self.heard[kind] += 1
-            if kind == "TIMESYNC" and message.tc1 == 0:
-                now_ns = round((time.monotonic() - self.booted_s) * 1e9)
-                self._line.mav.timesync_send(now_ns, message.ts1)
-            elif kind == "STATUSTEXT":
-                self.texts.append(message.text)
-            elif kind not in ("TIMESYNC", "HEARTBEAT"):
-                self.messages.append((time.monotonic(), message))
+    def _listen(self, stop: threading.Event) -> None:
+        """Take every message as it comes: an autopilot's clock is known by prompt answers."""
+        while not stop.is_set():
+            if not select.select([self._line.port], [], [], 0.1)[0]:
+                continue
+            with self._speaking:
+                while (message := self._line.recv_match(blocking=False)) is not None:
+                    self._hear(message)
+
+    def _hear(self, message: Any) -> None:
+        kind = message.get_type()
+        self.heard[kind] += 1
+        if kind == "TIMESYNC" and message.tc1 == 0:
+            now_ns = round((time.monotonic() - self.booted_s) * 1e9)
+            self._line.mav.timesync_send(now_ns, message.ts1)
+        elif kind == "STATUSTEXT":
+            self.texts.append(message.text)
+        elif kind not in ("TIMESYNC", "HEARTBEAT"):
+            self.messages.append((time.monotonic(), message))
 
 
 class SimulatedAircraft:
     """Camera and autopilot of one flight, each in a thread of its own."""
 
     def __init__(
-        self, flight: Path, rtp_port: int, mavlink_port: int, speed_up: float, start_s: float = 0.0
+        self,
+        flight: Path,
+        rtp_port: int,
+        mavlink_port: int,
+        speed_up: float,
+        start_s: float = 0.0,
+        progress: Callable[[], object] | None = None,
     ) -> None:
         self.plan = FlightPlan(flight, speed_up, start_s)
-        self.camera = SimulatedCamera(self.plan, rtp_port)
+        self.camera = SimulatedCamera(self.plan, rtp_port, progress)
         self.autopilot = SimulatedAutopilot(self.plan, mavlink_port)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def take_off(self) -> None:
         """Begin the flight."""
-        started_s = time.monotonic()
+        flown = FlightTime()
         for play in (self.camera.play, self.autopilot.play):
-            thread = threading.Thread(target=play, args=(started_s, self._stop), daemon=True)
+            thread = threading.Thread(target=play, args=(flown, self._stop), daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -229,4 +297,5 @@ class SimulatedAircraft:
         """End the flight, wherever it is."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(5.0)
+            thread.join(PATIENCE_S)
+        self.autopilot.close()

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,14 +27,15 @@ from edge_runtime.contract.fix import IntegrityState
 from edge_runtime.flight_log.reader import LoggedFrame, open_flight_log
 from edge_runtime.outputs.fix_log import read_fixes
 from edge_runtime.sample_flight import SAMPLE_ENCODER, SAMPLE_FLIGHT, SAMPLE_MAP
+from tests.free_ports import free_port
 from tests.live_flight import LiveFlight, scored_fixes
 from tests.simulated_aircraft import (
     NEEDED,
     FlightPlan,
+    FlightTime,
     Shot,
     SimulatedAircraft,
     SimulatedAutopilot,
-    free_port,
 )
 from tests.test_live_faults import (
     CLIMB_S,
@@ -42,8 +44,10 @@ from tests.test_live_faults import (
     false_fixes,
     scored,
     states_between,
+    wait_for_frames,
     wait_for_state,
 )
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = NEEDED
 TRUTH = SAMPLE_FLIGHT / "truth.csv"
@@ -62,7 +66,12 @@ def flying(folder: Path, options: list[str]) -> Iterator[LiveFlight]:
 @contextmanager
 def aircraft_of(flight: LiveFlight) -> Iterator[SimulatedAircraft]:
     aircraft = SimulatedAircraft(
-        SAMPLE_FLIGHT, flight.rtp_port, flight.mavlink_port, SPEED_UP, CLIMB_S
+        SAMPLE_FLIGHT,
+        flight.rtp_port,
+        flight.mavlink_port,
+        SPEED_UP,
+        CLIMB_S,
+        flight.bytes_of_fixes,
     )
     try:
         yield aircraft
@@ -95,32 +104,36 @@ def rtsp_camera(port: int, started_s: float) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_an_rtsp_server_killed_and_back_costs_no_false_fix(tmp_path: Path) -> None:
-    port = free_port(socket.SOCK_STREAM)
+    port = free_port()
     uri = f"rtsp://127.0.0.1:{port}/live"
     options = [*OPTIONS, f"--source={uri}", "--source.stall_s=1.0", "--source.longest_wait_s=0.5"]
     stop = threading.Event()
     with flying(tmp_path, options) as flight:
-        started_s = time.monotonic() + 4.0
-        with rtsp_camera(port, started_s) as server:
-            flight.start()
-            plan = FlightPlan(SAMPLE_FLIGHT, SPEED_UP, CLIMB_S)
-            autopilot = SimulatedAutopilot(plan, flight.mavlink_port)
-            player = threading.Thread(target=autopilot.play, args=(started_s, stop), daemon=True)
-            player.start()
-            wait_for_state(flight, IntegrityState.TRACKING, limit_s=20.0)
-            server.send_signal(signal.SIGKILL)
-            server.wait()
-            killed_s = time.monotonic()
-            time.sleep(3.0)
-            assert flight.health()["healthy"] is False
-        with rtsp_camera(port, started_s):
-            back_s = time.monotonic()
-            time.sleep(1.0)
-            wait_for_state(flight, IntegrityState.TRACKING, limit_s=20.0)
-            metrics = flight.metrics() or {}
-            assert flight.stop() == 0
-        stop.set()
-        player.join(5.0)
+        flight.start()
+        started_s = time.monotonic() + 2.0
+        plan = FlightPlan(SAMPLE_FLIGHT, SPEED_UP, CLIMB_S)
+        autopilot = SimulatedAutopilot(plan, flight.mavlink_port)
+        flown = FlightTime(started_s)
+        player = threading.Thread(target=autopilot.play, args=(flown, stop), daemon=True)
+        player.start()
+        try:
+            with rtsp_camera(port, started_s) as server:
+                wait_for_state(flight, IntegrityState.TRACKING)
+                server.send_signal(signal.SIGKILL)
+                server.wait()
+                killed_s = time.monotonic()
+                time.sleep(3.0)
+                assert wait_until(lambda: flight.is_healthy() is False)
+            with rtsp_camera(port, started_s):
+                back_s = time.monotonic()
+                time.sleep(1.0)
+                wait_for_state(flight, IntegrityState.TRACKING)
+                metrics = flight.metrics()
+                assert flight.stop() == 0
+        finally:
+            stop.set()
+            player.join(PATIENCE_S)
+            autopilot.close()
         shots = [
             Shot(started_s + due_s, name, True)
             for due_s, name in zip(plan.times_s, plan.frames, strict=True)
@@ -179,10 +192,11 @@ def test_garbage_on_the_lines_of_autopilot_and_camera_costs_no_fix(tmp_path: Pat
         for speaker in speakers:
             speaker.start()
         time.sleep(6.0)
-        metrics = flight.metrics() or {}
+        read = "dmnil_loop_mavlink_garbage_bytes"
+        assert wait_until(lambda: flight.metrics()[read] > 10_000.0, look_each_s=0.1)
         stop.set()
         for speaker in speakers:
-            speaker.join(5.0)
+            speaker.join(PATIENCE_S)
         ended_s = time.monotonic()
         time.sleep(1.0)
         wait_for_state(flight, IntegrityState.TRACKING)
@@ -191,7 +205,6 @@ def test_garbage_on_the_lines_of_autopilot_and_camera_costs_no_fix(tmp_path: Pat
         frames_logged = [
             one for one in open_flight_log(flight.output).entries() if isinstance(one, LoggedFrame)
         ]
-    assert metrics["dmnil_loop_mavlink_garbage_bytes"] > 10_000.0
     assert false_fixes(fixes) == []
     assert states_between(fixes, began_s, ended_s)
     assert len(frames_logged) >= sum(one.shot is not None for one in fixes)
@@ -220,33 +233,37 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def fill(disk: Path) -> Path:
     ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as stream, suppress(OSError):
+    with ballast.open("ab", buffering=0) as stream, suppress(OSError):
         while True:
             os.write(stream.fileno(), bytes(4096))
     return ballast
 
 
 def test_a_full_disk_costs_the_log_and_not_the_flight(tmp_path: Path, small_disk: Path) -> None:
-    output = small_disk / "a.flight"
-    options = [*OPTIONS, f"--output={output}", "--log.min_free_mb=0", "--outputs.mavlink.feed=px4"]
+    options = [*OPTIONS, "--log.min_free_mb=0", "--outputs.mavlink.feed=px4"]
     with flying(tmp_path, options) as flight, aircraft_of(flight) as aircraft:
+        flight.disk = small_disk
         flight.start()
+        output = flight.output
         aircraft.take_off()
         wait_for_state(flight, IntegrityState.TRACKING)
         time.sleep(1.0)
+        aircraft.camera.progress = None
+        fill(small_disk)
+        assert wait_until(lambda: "the flight log pauses" in flight.errors)
+        ballast = fill(small_disk)  # what the log gave back of its last piece is taken too
+        assert wait_until(lambda: "fixes are not written" in flight.errors)
         filled_s = time.monotonic()
-        ballast = fill(small_disk)
-        time.sleep(5.0)
-        heard = [
-            message
-            for received_s, message in aircraft.autopilot.messages
-            if received_s > filled_s + 1.0 and message.get_type() == "GLOBAL_POSITION_SENSOR"
-        ]
-        metrics = flight.metrics() or {}
+
+        def fed_since() -> list[Any]:
+            messages = list(aircraft.autopilot.messages)
+            fed = [one for one in messages if one[1].get_type() == "GLOBAL_POSITION_SENSOR"]
+            return [message for received_s, message in fed if received_s > filled_s]
+
+        assert wait_until(lambda: len(fed_since()) > 8)
+        wait_for_state(flight, IntegrityState.TRACKING)
         status = flight.stop()
         told = messages_of(flight)
-        assert len(heard) > 8
-        assert metrics['dmnil_state{state="TRACKING"}'] == 1.0
         assert sum("fixes are not written" in line for line in told) == 1
         assert sum("the flight log pauses" in line for line in told) == 1
         assert status == 2
@@ -254,7 +271,8 @@ def test_a_full_disk_costs_the_log_and_not_the_flight(tmp_path: Path, small_disk
         ballast.unlink()
         # What was written is there and can be read, as of a flight that was cut off.
         kept = read_fixes(output)
-        assert kept[-1].time_s < filled_s + 3.0
+        # A short line may still find room behind the last one.
+        assert sum(fix.time_s > filled_s for fix in kept) <= 2
         assert any(fix.state is IntegrityState.TRACKING for fix in kept)
         frames = [one for one in open_flight_log(output).entries() if isinstance(one, LoggedFrame)]
         assert len(frames) > 5
@@ -303,10 +321,11 @@ def test_over_a_map_of_another_place_no_position_is_ever_published(
     with flying(tmp_path, options) as flight, aircraft_of(flight) as aircraft:
         flight.start()
         aircraft.take_off()
+        wait_for_frames(flight, 16)
         aircraft.wait(14.0)
         assert flight.stop() == 0
         fixes = scored(flight, aircraft)
-    assert sum(one.shot is not None for one in fixes) > 15
+    assert sum(one.shot is not None for one in fixes) > 10
     assert [one.fix for one in fixes if one.fix.position is not None] == []
 
 
@@ -333,13 +352,15 @@ def test_pictures_of_a_place_off_the_map_end_the_position_without_a_false_fix(
         time.sleep(1.0)
         left_s = time.monotonic()
         pictures[:] = foreign
-        time.sleep(14.0)
+        time.sleep(2.0)
+        wait_for_frames(flight, 15)  # a search of the whole map is slow: frames are left out
+        time.sleep(max(0.0, left_s + 14.0 - time.monotonic()))
         assert flight.stop() == 0
         shots = [replace(shot, as_usual=shot.exposed_s < left_s) for shot in aircraft.camera.shots]
         fixes = scored_fixes(flight.output, shots, TRUTH)
     assert false_fixes(fixes) == []
     after = [one for one in fixes if one.fix.time_s > left_s + 1.5]
-    assert len(after) > 10  # a search of the whole map is slow: frames are left out meanwhile
+    assert len(after) > 10
     assert IntegrityState.TRACKING not in {one.fix.state for one in after}
     assert [one for one in after if one.fix.time_s > left_s + 12.0 and one.fix.position] == []
 
@@ -349,6 +370,7 @@ def test_a_whole_flight_of_mirrored_pictures_publishes_nothing(tmp_path: Path) -
         aircraft.plan.pictures[:] = [mirrored(picture) for picture in aircraft.plan.pictures]
         flight.start()
         aircraft.take_off()
+        wait_for_frames(flight, 16)
         aircraft.wait(14.0)
         assert flight.stop() == 0
         fixes = scored(flight, aircraft)

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from edge_runtime.contract.errors import ArtefactError
 from edge_runtime.contract.flight_directory import FLIGHT_KIND, FLIGHT_SCHEMA_VERSION
 from edge_runtime.outputs.fix_log import read_fixes
 from edge_runtime.telemetry.truth import read_truth
+from tests.waiting import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 WORLD_M, HEIGHT_M, FOOTPRINT_M = 700.0, 70.0, 80.0
@@ -62,7 +62,7 @@ def outcome_of(module: str, *arguments: object) -> subprocess.CompletedProcess[s
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 
@@ -250,30 +250,49 @@ def lines_written(staging: list[Path]) -> int:
     return sum(path.read_bytes().count(b"\n") for path in staging)
 
 
+def slowed_environment(folder: Path) -> dict[str, str]:
+    """Makes every frame of a flight take 50 ms longer, so that its middle is long."""
+    (folder / "slow").mkdir()
+    (folder / "slow" / "sitecustomize.py").write_text(
+        "import time\n"
+        "from edge_runtime.localize.localiser import Localiser\n"
+        "process = Localiser.process\n"
+        "def slowly(self, *arguments, **named):\n"
+        "    time.sleep(0.05)\n"
+        "    return process(self, *arguments, **named)\n"
+        "Localiser.process = slowly\n"
+    )
+    usual = environment()
+    return {**usual, "PYTHONPATH": f"{folder / 'slow'}{os.pathsep}{usual['PYTHONPATH']}"}
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_in_the_middle_the_flight_so_far_is_complete(
     flight: Path, encoder: Path, region_map: Path, world: Path, tmp_path: Path, sent: int
 ) -> None:
-    output = tmp_path / "stopped.flight"
+    output = tmp_path / "flown" / "stopped.flight"
+    output.parent.mkdir()
     process = subprocess.Popen(
         command("edge_runtime", *run_arguments(encoder, region_map, world, output)),
-        env=environment(),
+        env=slowed_environment(tmp_path),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     with process:
-        deadline = time.monotonic() + 60
-        while lines_written(list(tmp_path.glob(".*/fixes.jsonl"))) < 20:
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+
+        def is_in_the_middle() -> bool:
+            staging = list(output.parent.glob(".*/fixes.jsonl"))
+            return process.poll() is not None or lines_written(staging) >= 20
+
+        assert wait_until(is_in_the_middle, 2 * PATIENCE_S)
+        assert process.poll() is None, process.communicate()[1]
         process.send_signal(sent)
-        printed, error = process.communicate(timeout=60)
+        printed, error = process.communicate(timeout=2 * PATIENCE_S)
     assert process.returncode == 0, error
     assert "stopped early" in printed
     assert "Traceback" not in error
-    assert [path.name for path in tmp_path.iterdir()] == ["stopped.flight"]
+    assert [path.name for path in output.parent.iterdir()] == ["stopped.flight"]
     assert is_whole(output)
     summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
     flown = fixes_without_times(output)
