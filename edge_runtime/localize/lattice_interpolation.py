@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
-
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +9,7 @@ import numpy.typing as npt
 from edge_runtime.localize.camera import FloatArray
 
 _LEAST_KNOWN = 0.5  # share of a cell's neighbouring places, by their weight, that must be there
-_BLOCK = 64
+_WHOLLY_KNOWN = 1.0 - 1e-6
 
 Values = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -24,7 +21,7 @@ def interpolated(
     """Values at a grid's cells, NaN where less than half of a cell's neighbourhood is there.
 
     Interpolating over missing places would lose every cell beside one: those that are there are
-    weighed. Most of a large lattice has no gap, and needs no weighing.
+    weighed. Inside a lattice without a gap there is nothing to weigh.
 
     Args:
         values: (rows, columns), 0 where there is none.
@@ -34,22 +31,42 @@ def interpolated(
         shape: The grid's.
     """
     on_grid = _on_cells(values, to_lattice, shape)
-    if _is_within(present.shape, to_lattice, shape) and present.all():
-        return on_grid
-    as_numbers: Values | None = None
-    for rows, columns, is_empty in _with_gaps(present, to_lattice, shape):
-        if is_empty:
-            on_grid[rows, columns] = np.nan
-            continue
-        if as_numbers is None:
-            as_numbers = present.astype(np.float32)
-        moved = to_lattice.copy()
-        moved[:, 2] += to_lattice[:, :2] @ [columns.start, rows.start]
-        size = rows.stop - rows.start, columns.stop - columns.start
-        known = _on_cells(as_numbers, moved, size)
-        known[known < _LEAST_KNOWN] = np.nan
-        on_grid[rows, columns] /= known
+    if not present.all():
+        _weigh(on_grid, _on_cells(present.astype(np.float32), to_lattice, shape))
+    elif not _is_within(present.shape, to_lattice, shape):
+        _weigh_the_edges(on_grid, present.shape, to_lattice)
     return on_grid
+
+
+def _weigh(on_grid: Values, known: Values) -> None:
+    known[known < _LEAST_KNOWN] = np.nan
+    on_grid /= known
+
+
+def _weigh_the_edges(
+    on_grid: Values, lattice_shape: tuple[int, ...], to_lattice: FloatArray
+) -> None:
+    """Weigh the cells around a lattice without a gap: what is known there, its axes tell."""
+    across, down = to_lattice.copy(), to_lattice.copy()
+    across[1], down[0] = (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
+    rows, columns = lattice_shape
+    of_rows = _on_cells(np.ones((rows, 1), np.float32), down, (on_grid.shape[0], 1))
+    of_columns = _on_cells(np.ones((1, columns), np.float32), across, (1, on_grid.shape[1]))
+    top, bottom = _whole(of_rows)
+    left, right = _whole(of_columns)
+    for strip in (
+        np.s_[:top, :],
+        np.s_[bottom:, :],
+        np.s_[top:bottom, :left],
+        np.s_[top:bottom, right:],
+    ):
+        _weigh(on_grid[strip], of_rows[strip[0]] * of_columns[:, strip[1]])
+
+
+def _whole(known: Values) -> tuple[int, int]:
+    """Where the wholly known cells of a row or column begin and end."""
+    whole = np.flatnonzero(known >= _WHOLLY_KNOWN)
+    return (int(whole[0]), int(whole[-1]) + 1) if len(whole) else (0, 0)
 
 
 def _is_within(
@@ -62,42 +79,6 @@ def _is_within(
         and row + row_step * (shape[0] - 1) <= lattice_shape[0] - 1
         and column + column_step * (shape[1] - 1) <= lattice_shape[1] - 1
     )
-
-
-def _with_gaps(
-    present: Mask, to_lattice: FloatArray, shape: tuple[int, ...]
-) -> Iterator[tuple[slice, slice, bool]]:
-    """Blocks of cells some of whose neighbours are missing, and whether all of them are."""
-    around = np.pad(present, 1)  # what lies beyond the lattice is missing
-    row_ends, row_cells = _blocks(present.shape[0], to_lattice[1, 1], to_lattice[1, 2], shape[0])
-    column_ends, column_cells = _blocks(
-        present.shape[1], to_lattice[0, 0], to_lattice[0, 2], shape[1]
-    )
-    for (first_row, end_row), rows in zip(pairwise(row_ends), pairwise(row_cells), strict=True):
-        if rows[0] == rows[1]:
-            continue
-        strip = around[max(first_row, 0) : end_row + 1]
-        whole, some = np.asarray(strip.all(axis=0)), np.asarray(strip.any(axis=0))
-        for (first, end), columns in zip(
-            pairwise(column_ends), pairwise(column_cells), strict=True
-        ):
-            near = slice(max(first, 0), end + 1)
-            if columns[0] < columns[1] and not whole[near].all():
-                yield slice(*rows), slice(*columns), not some[near].any()
-
-
-def _blocks(count: int, step: float, first: float, cells: int) -> tuple[list[int], list[int]]:
-    """Where blocks along an axis of the lattice begin, and the cells that begin each.
-
-    A block holds the cells between its places and the next one's first; places are counted from
-    the one before the lattice. What lies before all and behind all are blocks as well.
-    """
-    inner = range(1, count, _BLOCK)
-    ends = [-1, 0, *inner, count, count + 1, count + 2]
-    places = np.floor(first + step * np.arange(cells)) + 1
-    begins = np.searchsorted(places, ends).tolist()
-    begins[0], begins[-1] = 0, cells
-    return ends, begins
 
 
 def _on_cells(field: Values, to_lattice: FloatArray, shape: tuple[int, ...]) -> Values:

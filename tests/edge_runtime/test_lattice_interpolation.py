@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_runtime.localize import lattice_interpolation
 from edge_runtime.localize.lattice_interpolation import interpolated
 
 
@@ -22,12 +21,8 @@ def by_hand(
     return weighed, known
 
 
-@pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("block", [2, 3, 64])
-def test_cells_have_what_their_neighbours_that_are_there_weigh(
-    seed: int, block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lattice_interpolation, "_BLOCK", block)
+@pytest.mark.parametrize("seed", range(36))
+def test_cells_have_what_their_neighbours_that_are_there_weigh(seed: int) -> None:
     random = np.random.default_rng(seed)
     rows, columns = random.integers(1, 9, 2)
     present = random.random((rows, columns)) < (1.0, 0.9, 0.5)[seed % 3]
@@ -45,24 +40,14 @@ def test_cells_have_what_their_neighbours_that_are_there_weigh(
     )
 
 
-def test_without_a_gap_nothing_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gap_changes_the_cells_around_it_alone() -> None:
     values = np.random.default_rng(1).normal(size=(200, 150)).astype(np.float32)
     to_lattice = np.array([[0.5, 0.0, 3.25], [0.0, 0.5, 7.75]])
-    calls = []
-    plain = lattice_interpolation._on_cells
-
-    def counted(*arguments: object) -> np.ndarray:
-        calls.append(arguments)
-        return plain(*arguments)
-
-    monkeypatch.setattr(lattice_interpolation, "_on_cells", counted)
     present = np.ones(values.shape, bool)
     found = interpolated(values, present, to_lattice, (300, 250))
-    assert len(calls) == 1
     assert np.isfinite(found).all()
     present[120, 70] = False
     holed = interpolated(np.where(present, values, np.float32(0)), present, to_lattice, (300, 250))
-    assert 2 <= len(calls) - 1 <= 5
     near = np.s_[220:230, 129:139]
     assert np.isnan(holed[near]).any()
     changed = np.ones(holed.shape, bool)
