@@ -13,8 +13,7 @@ import select
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ NEEDED = [
 FAR_AWAY_DEG = (-33.0, 151.0)
 """What the autopilot says of its own position: a spoofed receiver's."""
 _ATTITUDE_HZ = 50.0
-_LONGEST_HOVER_S = 2.0
+_BRAKING, _SPEEDING_UP = 0.8, 1.03
 
 
 @dataclass(frozen=True)
@@ -83,30 +82,32 @@ class FlightPlan:
 
 
 class FlightTime:
-    """Seconds of a flight that have passed; while they are held the aircraft hovers."""
+    """Seconds of a flight that have passed: as many as on the clock, or fewer."""
 
     def __init__(self, started_s: float | None = None) -> None:
         self._guard = threading.Lock()
-        self._started_s = time.monotonic() if started_s is None else started_s
-        self._held_since_s: float | None = None
+        self._since_s = time.monotonic() if started_s is None else started_s
+        self._flown_s = 0.0
+        self._rate = 1.0
 
     @property
     def now_s(self) -> float:
         """How long the aircraft has flown."""
         with self._guard:
-            held_s = self._held_since_s
-            return (time.monotonic() if held_s is None else held_s) - self._started_s
+            return self._flown_s + self._rate * (time.monotonic() - self._since_s)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Let no time pass."""
-        since_s = time.monotonic()
+    @property
+    def rate(self) -> float:
+        """Seconds of the flight in one of the clock."""
+        return self._rate
+
+    def change_rate(self, factor: float) -> None:
+        """Fly on slower or faster, within a tenth of the flight's own speed and all of it."""
         with self._guard:
-            self._held_since_s = since_s
-        yield
-        with self._guard:
-            self._started_s += time.monotonic() - since_s
-            self._held_since_s = None
+            now_s = time.monotonic()
+            self._flown_s += self._rate * (now_s - self._since_s)
+            self._since_s = now_s
+            self._rate = min(1.0, max(0.1, self._rate * factor))
 
 
 class SimulatedCamera:
@@ -114,7 +115,7 @@ class SimulatedCamera:
 
     Args:
         progress: What changes with every frame that has been flown. Where the last frame has not
-            been yet, the aircraft hovers for up to two seconds: a busy machine flies slower.
+            been yet when the next is due, the aircraft slows down: a busy machine flies slower.
     """
 
     def __init__(
@@ -149,13 +150,13 @@ class SimulatedCamera:
         last, seen = b"", None
         numbers = zip(self._plan.times_s, self._plan.frames, self._plan.pictures, strict=True)
         for due_s, name, usual in numbers:
-            while (left_s := due_s - flown.now_s) > 0.0 and not stop.wait(left_s):
+            while (left_s := (due_s - flown.now_s) / flown.rate) > 0.0 and not stop.wait(left_s):
                 pass
-            how = self.picture
-            if seen is not None and how not in ("none", "stuck"):
-                self._hover_until_flown(seen, flown, stop)
             if stop.is_set():
                 break
+            how = self.picture
+            if seen is not None and self.progress is not None and how not in ("none", "stuck"):
+                flown.change_rate(_BRAKING if self.progress() == seen else _SPEEDING_UP)
             if how == "none":
                 continue
             last = last if how == "stuck" and last else self._faulty(usual, how)
@@ -163,13 +164,6 @@ class SimulatedCamera:
             self.shots.append(Shot(time.monotonic(), name, how == "usual"))
             self._source.emit("push-buffer", self._gst.Buffer.new_wrapped(last))
         self._pipeline.set_state(self._gst.State.NULL)
-
-    def _hover_until_flown(self, seen: object, flown: FlightTime, stop: threading.Event) -> None:
-        ends_s = time.monotonic() + _LONGEST_HOVER_S
-        with flown.held():
-            while self.progress is not None and self.progress() == seen:
-                if stop.wait(0.02) or time.monotonic() > ends_s:
-                    break
 
     def _faulty(self, usual: bytes, how: str) -> bytes:
         if how == "usual":

@@ -241,8 +241,10 @@ def test_a_killed_flight_goes_on_from_what_it_knew_and_says_so(flight, aircraft)
     wait_for_state(flight, IntegrityState.TRACKING)
     tracking_s = time.time()
     assert wait_until(lambda: state.is_file() and state.stat().st_mtime > tracking_s)
+    aircraft.camera.progress = None
     flight.kill()
     flight.start()
+    aircraft.camera.progress = flight.bytes_of_fixes
     wait_for_state(flight, IntegrityState.TRACKING)
     assert flight.stop() == 0
     fixes = scored(flight, aircraft)
