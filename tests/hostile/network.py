@@ -124,7 +124,7 @@ def mavlink(folder: Path, closing: ExitStack) -> InputReader:
             link._dispatch(message, now_s)
         if link.counters.listener_faults > faults:
             raise HarmError("a listener failed")
-        if cutter.waiting_bytes > _MOST_WAITING or len(link._outstanding) > 20:
+        if cutter.waiting_bytes > _MOST_WAITING or len(link._clock._outstanding) > 20:
             raise HarmError("what waits grows without bound")
         for telemetry in telemetries:
             for past_s in (0.0, 0.03, 0.4):
