@@ -56,6 +56,11 @@ def export_bundle(weights: str, output: Path, config: ExportConfig) -> ExportRep
     """
     if config.engine:
         require_tensorrt()
+    if config.rtx_gate and not rtx_is_installed():
+        raise ConfigError(
+            "--rtx-gate needs TensorRT-RTX, which is not installed: "
+            "pip install 'dmnil-edge[rtx]', or leave the gate out"
+        )
     encoder, provenance = encoder_to_export(weights, config)
     pictures = choose_pictures(encoder.config, config.golden_images, config.calibrate)
     expected = reference_descriptors(encoder, pictures.golden)
@@ -154,8 +159,6 @@ def _pass_rtx_gate(folder: Path, measured: dict[str, Figures], config: ExportCon
     Raises:
         BundleError: If it refuses one.
     """
-    if not rtx_is_installed():
-        return ["TensorRT-RTX is not installed, no graph was shown to it: pip install '.[rtx]'"]
     for precision, figures in measured.items():
         if precision in _WITHOUT_GATE:
             continue

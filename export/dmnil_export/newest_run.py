@@ -8,6 +8,7 @@ from edge_runtime.contract.errors import SourceError
 
 RUN_SUFFIX = ".run"
 _CHECKPOINTS = ("best.safetensors", "last.safetensors")
+_BUNDLE_WEIGHTS = "weights.safetensors"
 _DEPTHS = ("", "*/", "*/*/")
 
 
@@ -31,6 +32,24 @@ def newest_checkpoint(folder: Path) -> Path:
             f"{folder}: {reason}: name the weights, or efficientnet-lite2 for pretrained ones"
         )
     return max(saved, key=lambda checkpoint: _last_saved(checkpoint.parent))
+
+
+def checkpoint_in(folder: Path) -> Path:
+    """The best checkpoint of a run that is named by its folder.
+
+    Raises:
+        SourceError: If the folder is none of a run, or has no checkpoint yet.
+    """
+    found = _best_of(folder)
+    if found is None:
+        inside = folder / _BUNDLE_WEIGHTS
+        told = (
+            f"an encoder bundle already; to export it again name {inside}"
+            if inside.is_file()
+            else f"a folder without {' or '.join(_CHECKPOINTS)}: name the file of weights"
+        )
+        raise SourceError(f"{folder} is {told}")
+    return found
 
 
 def bundle_name_of(weights: str) -> str:

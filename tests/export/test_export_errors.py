@@ -63,6 +63,20 @@ def test_a_file_cut_short(
     assert "best.safetensors cannot be read" in refusal([str(weights)], tmp_path, capsys)
 
 
+def test_a_folder_that_is_no_run(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = weights.parent
+    weights.rename(folder / "weights.safetensors")
+    assert f"bundle already; to export it again name {folder}/weights.safetensors" in refusal(
+        [str(folder)], tmp_path, capsys
+    )
+    (folder / "weights.safetensors").unlink()
+    assert "without best.safetensors or last.safetensors: name the file of weights" in refusal(
+        [str(folder)], tmp_path, capsys
+    )
+
+
 def test_a_pickle_with_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "trap.pth"
     torch.save({"stem.0.weight": torch.ones(2), "trap": Trap(tmp_path / "sprung")}, path)

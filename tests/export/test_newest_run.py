@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dmnil_export.newest_run import bundle_name_of, newest_checkpoint
+from dmnil_export.newest_run import bundle_name_of, checkpoint_in, newest_checkpoint
 from edge_runtime.contract.errors import SourceError
 
 
@@ -51,3 +51,13 @@ def test_where_no_run_is_found_the_line_says_what_to_name_instead(tmp_path: Path
 )
 def test_a_bundle_is_named_after_its_run_or_else_its_weights(weights: str, name: str) -> None:
     assert bundle_name_of(weights) == name
+
+
+def test_a_run_that_is_named_by_its_folder_gives_its_best(tmp_path: Path) -> None:
+    run = tmp_path / "a.run"
+    run.mkdir()
+    (run / "last.safetensors").touch()
+    assert checkpoint_in(run) == run / "last.safetensors"
+    (run / "best.safetensors").touch()
+    assert checkpoint_in(run) == run / "best.safetensors"
+    assert bundle_name_of(str(checkpoint_in(run))) == "a.encoder"

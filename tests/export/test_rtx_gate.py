@@ -72,7 +72,7 @@ def test_what_the_gate_refuses_is_not_written(
     assert (tmp_path / "x.encoder" / "manifest.json").read_text() == before
 
 
-def test_without_tensorrt_rtx_a_note_says_that_nothing_was_tried(
+def test_without_tensorrt_rtx_the_gate_lets_nothing_through(
     convnext_bundle: EncoderBundle,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -80,5 +80,6 @@ def test_without_tensorrt_rtx_a_note_says_that_nothing_was_tried(
 ) -> None:
     monkeypatch.setattr(stage, "rtx_is_installed", lambda: False)
     weights = convnext_bundle.folder.parent / "best.safetensors"
-    assert main([str(weights), "-o", str(tmp_path / "x.encoder"), "--rtx-gate"]) == 0
-    assert "TensorRT-RTX is not installed, no graph was shown to it" in capsys.readouterr().out
+    assert main([str(weights), "-o", str(tmp_path / "x.encoder"), "--rtx-gate"]) == 2
+    assert "--rtx-gate needs TensorRT-RTX, which is not installed" in capsys.readouterr().err
+    assert not (tmp_path / "x.encoder").exists()

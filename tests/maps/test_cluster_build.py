@@ -235,7 +235,7 @@ def test_without_the_extra_one_line_says_what_to_install(
     output = str(tmp_path / "town.map")
     arguments = ["build", str(imagery), "--encoder", str(tiny_encoder), "-o", output]
     assert main([*arguments, "--ray", "local"]) == 2
-    assert "pip install '.[maps,cluster]'" in capsys.readouterr().err
+    assert "pip install 'dmnil-edge[maps,cluster]'" in capsys.readouterr().err
 
 
 def spec_for(imagery: Path, encoder: Path) -> DescribeSpec:

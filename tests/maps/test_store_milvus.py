@@ -290,7 +290,7 @@ def test_collections_are_named_after_maps():
 def test_without_the_extra_one_line_says_what_to_install(whole, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "pymilvus", None)
     store = ["store", str(whole), "--milvus", str(tmp_path / "a.db")]
-    assert_refused(store, "pip install '.[milvus]'", capsys)
+    assert_refused(store, "pip install 'dmnil-edge[milvus]'", capsys)
     with pytest.raises(ConfigError, match="extra milvus"):
         store_map(whole, "http://127.0.0.1:9")
 

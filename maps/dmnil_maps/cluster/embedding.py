@@ -156,7 +156,7 @@ def _connected(address: str) -> Iterator[Any]:
         import ray.exceptions
     except ImportError as error:
         raise ConfigError(
-            f"a cluster needs the extra cluster: pip install '.[maps,cluster]' ({error})"
+            f"a cluster needs the extra cluster: pip install 'dmnil-edge[maps,cluster]' ({error})"
         ) from error
     try:
         if match is not None:

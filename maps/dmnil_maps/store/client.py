@@ -44,7 +44,7 @@ def milvus_client(uri: str, *, create: bool = False) -> Iterator[MilvusClient]:
             from milvus_lite.server_manager import server_manager_instance
     except ImportError as error:
         raise ConfigError(
-            f"a store needs the extra milvus: pip install '.[milvus]' ({error})"
+            f"a store needs the extra milvus: pip install 'dmnil-edge[milvus]' ({error})"
         ) from (error)
     for library in ("pymilvus", "milvus_lite", "grpc"):  # what they log is raised as well
         logging.getLogger(library).setLevel(logging.CRITICAL)
