@@ -114,7 +114,10 @@ parse_arguments() {
 
 check_package() {
     case $1 in
-        --wheel) [[ -f $package && $package == *.whl ]] || die "$package is not a wheel" ;;
+        --wheel)
+            [[ -f $package ]] || die "$package: no such file; pip wheel --no-deps . makes the wheel"
+            [[ $package == *.whl ]] || die "$package is not a wheel"
+            ;;
         --source) [[ -f $package/pyproject.toml ]] || die "$package holds no pyproject.toml" ;;
     esac
 }

@@ -206,7 +206,8 @@ def test_the_doctor_and_the_installer_agree_on_a_jetpack(
     [
         ([], "say what to install"),
         (["--wheel"], "--wheel needs a value"),
-        (["--wheel", "none.whl"], "none.whl is not a wheel"),
+        (["--wheel", "none.whl"], "none.whl: no such file"),
+        (["--wheel", __file__], "is not a wheel"),
         (["--source", "/"], "/ holds no pyproject.toml"),
         (["--wheels", "x"], "unknown option --wheels"),
     ],
