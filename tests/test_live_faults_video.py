@@ -247,7 +247,12 @@ def test_a_full_disk_costs_the_log_and_not_the_flight(tmp_path: Path, small_disk
         output = flight.output
         aircraft.take_off()
         wait_for_state(flight, IntegrityState.TRACKING)
-        time.sleep(1.0)
+
+        def logged_frames() -> list[LoggedFrame]:
+            entries = open_flight_log(output).entries()
+            return [entry for entry in entries if isinstance(entry, LoggedFrame)]
+
+        assert wait_until(lambda: len(logged_frames()) > 5, look_each_s=0.2)
         aircraft.camera.progress = None
         fill(small_disk)
         assert wait_until(lambda: "the flight log pauses" in flight.errors)
@@ -274,8 +279,7 @@ def test_a_full_disk_costs_the_log_and_not_the_flight(tmp_path: Path, small_disk
         # A short line may still find room behind the last one.
         assert sum(fix.time_s > filled_s for fix in kept) <= 2
         assert any(fix.state is IntegrityState.TRACKING for fix in kept)
-        frames = [one for one in open_flight_log(output).entries() if isinstance(one, LoggedFrame)]
-        assert len(frames) > 5
+        assert len(logged_frames()) > 5
         assert main(["recover", str(output)]) == 0
         assert (output / "manifest.json").is_file()
         fixes = scored_fixes(output, aircraft.camera.shots, TRUTH)
