@@ -180,5 +180,7 @@ if __name__ == "__main__":
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(measured, indent=2) + "\n")
     sys.stdout.write(table(measured) + "\n")
+    if measured["after_climb"] is not None:
+        sys.stdout.write(f"from the end of the climb on: {json.dumps(measured['after_climb'])}\n")
     for flight in measured["worst"]:
         sys.stdout.write(json.dumps(flight) + "\n")
