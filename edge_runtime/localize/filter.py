@@ -123,12 +123,12 @@ class PoseFilter:
             least_share: Hypotheses less probable than this, beside the likeliest, are left out.
         """
         self._pending_turn_deg2 += heading_drift_deg**2
-        self._pending_climb2 += height_drift**2
         self._settle()
         sigma_deg = float(np.sqrt(self._pending_turn_deg2))
         self._mix(spread_moves(self.headings, self._mass.weights(), sigma_deg))
         self._pending_turn_deg2 = 0.0
-        self._let_heights_drift(least_share)
+        if self.is_local:  # until then, views are for headings
+            self._let_heights_drift(height_drift, least_share)
         self._worth_a_view = self.likeliest(most, least_share)
         return self._worth_a_view
 
@@ -345,11 +345,12 @@ class PoseFilter:
         )
         self._mix(onward_moves(self.headings, self._mass.weights(), 1.0 - nearer))
 
-    def _let_heights_drift(self, least_share: float) -> None:
+    def _let_heights_drift(self, drift: float, least_share: float) -> None:
         """Let heights become their neighbours once those would be worth a view.
 
         A share too small for that would be lost: what is not looked at loses to what is.
         """
+        self._pending_climb2 += drift**2
         weights = self._mass.weights()
         moves = drift_moves(self.heights, weights, float(np.sqrt(self._pending_climb2)))
         leaving = moves[max(weights, key=lambda hypothesis: weights[hypothesis])]
