@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.contract.region_map import MapLevel, RegionMap
+from edge_runtime.contract.region_map import RegionMap
 from edge_runtime.localize.camera import FloatArray
 from edge_runtime.localize.position_grid import PositionGrid
 from edge_runtime.localize.rectify import GroundWindow
-from edge_runtime.localize.search import TileSearch
-
-_LEAST_KNOWN = 0.5  # share of a cell's neighbouring tiles, by their weight, that must be there
 
 
 @dataclass(frozen=True)
@@ -57,63 +53,15 @@ def likelihood_ratio(
 
     NaN scores, where the map has no tile, give 1: the view says nothing about those places.
     """
-    clipped = np.minimum(scores, config.largest_score)
-    match = np.exp(config.log_ratio_per_sigma * (clipped - config.indifferent_score))
-    ratio = config.mismatch_probability + (1.0 - config.mismatch_probability) * match
-    return np.asarray(np.where(np.isnan(scores), 1.0, ratio), np.float32)
-
-
-def scores_on_grid(
-    search: TileSearch,
-    region_map: RegionMap,
-    level_number: int,
-    query: npt.NDArray[np.float32],
-    window: GroundWindow,
-    grid: PositionGrid,
-) -> npt.NDArray[np.float32]:
-    """Score of the view for a drone in each cell of the grid, NaN where the map has no tile.
-
-    A drone in a cell looks at the ground the window's offset away; the score there is
-    interpolated between the lattice's tiles. In windows of very many tiles the improbable ones
-    score as chance does, where the likelihood ratio is at its floor.
-    """
-    level = region_map.levels[level_number]
-    rows, columns = _lattice_window(level, window, grid)
-    lattice = region_map.rows_at(level_number, rows, columns)
-    present = lattice >= 0
-    field = np.full(lattice.shape, np.nan, np.float32)
-    if present.any():
-        field[present] = search.scores_where_likely(query, level_number, lattice[present])
-    else:
-        return np.full(grid.mass.shape, np.nan, np.float32)
-    step = grid.cell_m / level.stride_m
-    viewed_west, viewed_north = grid.west_m + window.east_m, grid.north_m + window.north_m
-    first_column = (viewed_west - level.first_east_m) / level.stride_m - columns.start
-    first_row = (level.first_north_m - viewed_north) / level.stride_m - rows.start
-    to_lattice = np.array([[step, 0.0, first_column], [0.0, step, first_row]])
-    shape = grid.mass.shape
-    # Interpolating over missing tiles would lose every cell beside one: weigh those that are there.
-    known = _on_cells(present.astype(np.float32), to_lattice, shape)
-    on_grid = _on_cells(np.where(present, field, np.float32(0.0)), to_lattice, shape)
-    is_known = known >= _LEAST_KNOWN
-    on_grid[is_known] /= known[is_known]
-    on_grid[~is_known] = np.nan
-    return on_grid
-
-
-def _on_cells(
-    field: npt.NDArray[np.float32], to_lattice: FloatArray, shape: tuple[int, ...]
-) -> npt.NDArray[np.float32]:
-    """A lattice's values interpolated at a grid's cells, 0 beyond the lattice."""
-    warped = cv2.warpAffine(
-        field,
-        to_lattice,
-        (shape[1], shape[0]),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=0.0,
-    )
-    return np.asarray(warped, np.float32)
+    # In place: over a large map every array is as large as all the rest of the filter's.
+    ratio = np.asarray(np.minimum(scores, np.float32(config.largest_score)), np.float32)
+    ratio -= np.float32(config.indifferent_score)
+    ratio *= np.float32(config.log_ratio_per_sigma)
+    np.exp(ratio, out=ratio)
+    ratio *= np.float32(1.0 - config.mismatch_probability)
+    ratio += np.float32(config.mismatch_probability)
+    ratio[np.isnan(ratio)] = 1.0
+    return ratio
 
 
 def distinctiveness(
@@ -176,18 +124,3 @@ def score_at(
     if not around.size or np.isnan(around).all():
         return float("nan")
     return float(np.nanmax(around))
-
-
-def _lattice_window(
-    level: MapLevel, window: GroundWindow, grid: PositionGrid
-) -> tuple[slice, slice]:
-    """Rows and columns of the lattice that the grid's cells may look at, one to spare."""
-    bounds = grid.bounds
-    west = (bounds.west_m + window.east_m - level.first_east_m) / level.stride_m
-    east = (bounds.east_m + window.east_m - level.first_east_m) / level.stride_m
-    north = (level.first_north_m - bounds.north_m - window.north_m) / level.stride_m
-    south = (level.first_north_m - bounds.south_m - window.north_m) / level.stride_m
-    return (
-        slice(max(0, int(np.floor(north)) - 1), max(0, min(level.rows, int(np.ceil(south)) + 2))),
-        slice(max(0, int(np.floor(west)) - 1), max(0, min(level.columns, int(np.ceil(east)) + 2))),
-    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +30,10 @@ class ScoredView:
     grid: PositionGrid
     scores: npt.NDArray[np.float32]
 
-    @property
+    @cached_property
     def best_score(self) -> float:
         """The highest score; -inf where the map has no tile anywhere."""
-        known = self.scores[~np.isnan(self.scores)]
-        return float(known.max()) if known.size else float("-inf")
+        return _highest(self.scores)
 
 
 def best_view(views: Sequence[ScoredView]) -> ScoredView:
@@ -51,22 +51,34 @@ def joint_distinctiveness(views: Sequence[ScoredView], margin: float) -> float:
     best = best_view(views)
     if not np.isfinite(best.best_score):
         return 0.0
-    known = np.where(np.isnan(best.scores), -np.inf, best.scores)
-    row, column = np.unravel_index(int(np.argmax(known)), known.shape)
+    row, column = np.unravel_index(int(np.nanargmax(best.scores)), best.scores.shape)
     viewed_east = best.grid.west_m + int(column) * best.grid.cell_m + best.ground.window.east_m
     viewed_north = best.grid.north_m - int(row) * best.grid.cell_m + best.ground.window.north_m
     rival = float("-inf")
     for view in views:
-        scores = np.where(np.isnan(view.scores), -np.inf, view.scores)
+        if view.best_score <= rival:
+            continue
         turn = view.ground.attitude.heading_deg - best.ground.attitude.heading_deg
-        if abs((turn + 180.0) % 360.0 - 180.0) <= _SAME_HEADING_DEG:
+        if abs((turn + 180.0) % 360.0 - 180.0) > _SAME_HEADING_DEG:
+            rival = view.best_score
+        else:
             grid, window = view.grid, view.ground.window
             reach = round(best.ground.window.footprint_m / grid.cell_m)
             at_row = round((grid.north_m + window.north_m - viewed_north) / grid.cell_m)
             at_column = round((viewed_east - grid.west_m - window.east_m) / grid.cell_m)
-            scores[
-                max(0, at_row - reach) : max(0, at_row + reach + 1),
-                max(0, at_column - reach) : max(0, at_column + reach + 1),
-            ] = -np.inf
-        rival = max(rival, float(scores.max(initial=-np.inf)))
+            top, bottom = max(0, at_row - reach), max(0, at_row + reach + 1)
+            left, right = max(0, at_column - reach), max(0, at_column + reach + 1)
+            beside = (
+                view.scores[:top],
+                view.scores[bottom:],
+                view.scores[top:bottom, :left],
+                view.scores[top:bottom, right:],
+            )
+            rival = max(rival, *(_highest(part) for part in beside))
     return float(np.clip((best.best_score - rival) / margin, 0.0, 1.0))
+
+
+def _highest(scores: npt.NDArray[np.float32]) -> float:
+    """The highest score; -inf where there is none."""
+    highest = float(np.fmax.reduce(scores, axis=None, initial=-np.inf))
+    return float("-inf") if np.isnan(highest) else highest

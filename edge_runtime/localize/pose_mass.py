@@ -134,37 +134,25 @@ class PoseMass:
         Args:
             may_grow: Whether a grid grows where mass arrives beyond it.
         """
-        weights = self.weights()
-        arriving: list[tuple[Hypothesis, PositionGrid | float]] = []
-        for source, targets in moves.items():
-            worthwhile = {
+        weights, before, flat = self.weights(), self.grids, self.flat
+        worthwhile = {
+            source: {
                 target: share
                 for target, share in targets.items()
                 if share * weights[source] > _NEGLECTED_HYPOTHESIS
             }
-            left = 1.0 - sum(worthwhile.values())
-            if source in self.flat:
-                mass = self.flat[source]
-                self.flat[source] = mass * left
-                arriving += [(target, mass * share) for target, share in worthwhile.items()]
-                continue
-            grid = self.grids[source]
-            arriving += [
-                (
-                    target,
-                    PositionGrid(
-                        grid.mass * np.float32(share), grid.west_m, grid.north_m, grid.cell_m
-                    ),
-                )
-                for target, share in worthwhile.items()
-            ]
-            grid.mass *= np.float32(left)
+            for source, targets in moves.items()
+        }
         # All leave before any arrives: who arrives may need a grid of another extent.
-        for target, moved in arriving:
-            if isinstance(moved, PositionGrid):
-                self._add(target, moved, may_grow)
-            else:
-                self._add_flat(target, moved)
+        left = {source: 1.0 - sum(targets.values()) for source, targets in worthwhile.items()}
+        self.flat = {h: mass * left.get(h, 1.0) for h, mass in flat.items()}
+        self.grids = {h: grid.scaled(left[h]) if h in left else grid for h, grid in before.items()}
+        for source, targets in worthwhile.items():
+            for target, share in targets.items():
+                if source in flat:
+                    self._add_flat(target, flat[source] * share)
+                else:
+                    self._add(target, before[source], share, may_grow)
 
     def drop_the_improbable(self, most: int, keep_flat: bool) -> None:
         """Keep grids for the likeliest hypotheses only, and for one at least.
@@ -190,14 +178,16 @@ class PoseMass:
         else:
             grid.mass += np.float32(mass / grid.mass.size)
 
-    def _add(self, target: Hypothesis, moved: PositionGrid, may_grow: bool) -> None:
+    def _add(self, target: Hypothesis, moved: PositionGrid, share: float, may_grow: bool) -> None:
         grid = self.grids.get(target)
         if grid is None:
-            flat = self.flat.pop(target, 0.0)
-            moved.mass += np.float32(flat / moved.mass.size)
-            self.grids[target] = moved
+            grid = moved.scaled(share)
+            grid.mass += np.float32(self.flat.pop(target, 0.0) / grid.mass.size)
+            self.grids[target] = grid
             return
         if may_grow:
             grid = grid.reframed(grid.bounds.united(moved.bounds))
             self.grids[target] = grid
-        grid.mass += moved.on_cells_of(grid)
+        arrived = moved.on_cells_of(grid)
+        arrived *= np.float32(share)
+        grid.mass += arrived

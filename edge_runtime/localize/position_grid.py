@@ -82,7 +82,7 @@ class PositionGrid:
     @property
     def total(self) -> float:
         """All mass on the grid."""
-        return float(self.mass.sum(dtype=np.float64))
+        return float(cv2.sumElems(self.mass)[0])
 
     @property
     def easts_m(self) -> FloatArray:
@@ -110,6 +110,11 @@ class PositionGrid:
         """Carry all mass along a displacement."""
         self.west_m += east_m
         self.north_m += north_m
+
+    def scaled(self, share: float) -> PositionGrid:
+        """A grid of its own with so much of the mass."""
+        mass = self.mass * np.float32(share)
+        return PositionGrid(mass, self.west_m, self.north_m, self.cell_m)
 
     def blur(self, sigma_m: float) -> None:
         """Spread mass by an isotropic Gaussian; what leaves the grid is lost from it."""

@@ -15,8 +15,8 @@ from edge_runtime.localize.evidence import (
     likelihood_ratio,
     matched_distinctiveness,
     score_at,
-    scores_on_grid,
 )
+from edge_runtime.localize.grid_scores import SearchedView, scores_on_grids
 from edge_runtime.localize.position_grid import Bounds, PositionGrid
 from edge_runtime.localize.rectify import GroundWindow
 from edge_runtime.localize.search import TileSearch
@@ -103,6 +103,18 @@ def grid_with_cell_at(east: float, north: float, cell_m: float = 10.0) -> Positi
     """A grid of 41 x 51 cells, the one in row 20, column 25 centred on a point."""
     mass = np.zeros((41, 51), np.float32)
     return PositionGrid(mass, east - 25 * cell_m, north + 20 * cell_m, cell_m)
+
+
+def scores_on_grid(
+    search: TileSearch,
+    region_map: RegionMap,
+    level: int,
+    query: np.ndarray,
+    window: GroundWindow,
+    grid: PositionGrid,
+) -> np.ndarray:
+    (scores,) = scores_on_grids(search, region_map, [SearchedView(level, query, window, grid)])
+    return scores
 
 
 @pytest.mark.parametrize("offset_m", [(0.0, 0.0), (40.0, -25.0), (-61.0, 13.0)])
