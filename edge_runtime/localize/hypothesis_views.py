@@ -75,19 +75,18 @@ class HypothesisViews:
             )
         else:
             keys = pose_filter.likeliest(most, limits.least_share)
+        least = config.quality.smallest_coverage
+        seen = {key: self.ground(pose_filter, key) for key in keys}
+        enough = {key: seen[key] for key in keys if seen[key].coverage >= least}
+        if not enough:
+            # None of them sees enough: what one of the less likely sees speaks for that one alone.
+            enough = dict([self.likeliest_ground(pose_filter)])
         grounds: dict[Hypothesis, ViewedGround] = {}
         pictures: list[npt.NDArray[np.uint8]] = []
-        for key in keys:
-            seen = self.ground(pose_filter, key)
-            if _shows_the_same(seen, ground):
-                grounds[key] = ground
-                pictures.append(view)
-            elif seen.coverage >= config.quality.smallest_coverage:
-                grounds[key] = seen
-                pictures.append(self.picture(image, seen))
-        if not grounds:
-            grounds[keys[0]] = ground
-            pictures.append(view)
+        for key, own in enough.items():
+            is_same = _shows_the_same(own, ground)
+            grounds[key] = ground if is_same else own
+            pictures.append(view if is_same else self.picture(image, own))
         return grounds, pictures
 
 
