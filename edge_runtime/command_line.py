@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import re
 import sys
+from argparse import Action as Argument
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from threadpoolctl import threadpool_limits
@@ -183,13 +184,19 @@ def _refuse_unusable(parser: ArgumentParser, options: Any) -> None:
                 )
         if values is None:
             continue
-        if action.default is not None and name in values and values[name] is None:
+        if name in values and values[name] is None and not _may_be_none(action):
             raise ConfigError(f"{action.dest} is empty: give it a value, or leave the key out")
         text = str(values[name]) if isinstance(values.get(name), (str, Path)) else ""
         if "\0" in text:
             raise ConfigError(f"{action.dest} holds a NUL, which no name has: {ascii(text)[:80]}")
         if isinstance(values.get(name), Path) and not _is_possible(text):
             raise ConfigError(f"{action.dest} cannot be a file's name: {ascii(text)[:80]}")
+
+
+def _may_be_none(argument: Argument) -> bool:
+    """Whether null is a value of a setting: its default is nothing, or its type `... | None`."""
+    hint = getattr(argument, "_typehint", None)
+    return argument.default is None or type(None) in get_args(hint)
 
 
 def _is_possible(path: str) -> bool:

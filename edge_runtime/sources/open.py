@@ -34,7 +34,7 @@ from edge_runtime.sources.video import VideoSource
 _LOG = logging.getLogger(__name__)
 
 _GET_GSTREAMER = (
-    "pip install dmnil-edge[gstreamer], or apt install python3-gi gir1.2-gst-plugins-base-1.0"
+    "pip install 'dmnil-edge[gstreamer]', or apt install python3-gi gir1.2-gst-plugins-base-1.0"
 )
 
 
@@ -126,7 +126,7 @@ def _without_gstreamer(
     """The name and opener of what captures instead: PyAV where it is installed, else OpenCV."""
     has_pyav = _has_pyav()
     if config.backend == "pyav" and not has_pyav:
-        raise SourceError("source.backend pyav: is not installed: pip install dmnil-edge[av]")
+        raise SourceError("source.backend pyav: is not installed: pip install 'dmnil-edge[av]'")
     if has_pyav and config.backend != "opencv" and source.scheme in PYAV_SCHEMES:
         return "PyAV", PyAvCapture
     if source.scheme in OPENCV_SCHEMES and config.backend != "pyav":

@@ -92,6 +92,11 @@ def test_the_bare_command_says_in_three_lines_how_to_begin(
         ({"data.rooot": "x"}, "unrecognized arguments: --data.rooot=x"),
         ({"epochs": "many"}, '"epochs": Expected a'),
         ({"epochs": 0}, "epochs, iterations, evaluate_every, feature_batch must be 1 or more"),
+        (
+            {"objective.shared_start": "null", "epochs": 0},  # null is a value of the one alone
+            "epochs, iterations, evaluate_every, feature_batch must be 1 or more",
+        ),
+        ({"objective.temperature": "null"}, "objective.temperature"),
         ({"device": "gpu"}, "device is 'gpu': choose cpu, cuda, cuda:N or auto"),
         ({"dmnil": False}, "nothing to train: switch dmnil on, or give places.satellite_weight"),
         ({"dmnil": False, "supervised": True}, "supervised gives true places to nothing"),

@@ -188,7 +188,7 @@ class BatchConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole training run; the defaults are the paper's (`--preset paper`).
+    """A whole training run; `--preset paper` is the paper's.
 
     Args:
         data: Images to train on and to evaluate with.
