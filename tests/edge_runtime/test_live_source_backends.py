@@ -21,7 +21,9 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_only_gstreamer_reads_says_how_to_get_it_and_nothing_else(
     uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(SourceError, match=r"needs GStreamer: pip install dmnil-edge\[gstreamer\]"):
+    with pytest.raises(
+        SourceError, match=r"needs GStreamer: pip install 'dmnil-edge\[gstreamer\]'"
+    ):
         open_live_source(uri)
     assert caplog.text == ""
 
@@ -29,5 +31,5 @@ def test_what_only_gstreamer_reads_says_how_to_get_it_and_nothing_else(
 def test_a_backend_that_is_wished_and_missing_is_an_error() -> None:
     with pytest.raises(SourceError, match="its Python bindings are missing"):
         open_live_source("rtsp://camera/live", SourceConfig(backend="gstreamer"))
-    with pytest.raises(SourceError, match=r"pip install dmnil-edge\[av\]"):
+    with pytest.raises(SourceError, match=r"pip install 'dmnil-edge\[av\]'"):
         open_live_source("rtsp://camera/live", SourceConfig(backend="pyav"))
