@@ -82,7 +82,9 @@ class PositionGrid:
     @property
     def total(self) -> float:
         """All mass on the grid."""
-        return float(cv2.sumElems(self.mass)[0])
+        # NumPy's order of adding, the same in every process: with OpenCV's, replays differed in the
+        # last digit.
+        return float(self.mass.sum(dtype=np.float64))
 
     @property
     def easts_m(self) -> FloatArray:
