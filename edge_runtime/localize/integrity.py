@@ -120,6 +120,7 @@ class IntegrityMonitor:
         self._has_published = False
         self._has_left_map = False
         self._is_confirmed = False
+        self._moved_unseen = False
         self._confirmations_needed = config.confirmations
         self._supported: _Place | None = None
         self._published: _Place | None = None
@@ -146,6 +147,10 @@ class IntegrityMonitor:
         else:
             self._published = None
         return self.state, reason
+
+    def lose_sight(self) -> None:
+        """The drone has moved and no view saw how: earlier views say nothing of where it is now."""
+        self._moved_unseen = True
 
     def resume(self, reset_counter: int, has_published: bool, knows_place: bool) -> None:
         """Go on after a restart: the first position from now on is a relocalisation.
@@ -181,6 +186,7 @@ class IntegrityMonitor:
         self._support_places.append(_place_of(summary) if supports and summary.is_local else None)
         if supports:
             self._is_confirmed = view.prior_radius_m <= config.confirm_radius_m
+            self._moved_unseen = False
         if not np.isfinite(view.prior_radius_m):
             self._off_map.add(view.best_score, view.novelty, view.compared)
 
@@ -212,6 +218,8 @@ class IntegrityMonitor:
             return IntegrityState.COASTING, "no recent view speaks for the position"
         if not self._is_confirmed:
             return IntegrityState.COASTING, "one view's word, not yet confirmed by another"
+        if self._moved_unseen:
+            return IntegrityState.COASTING, "moved unseen, not yet confirmed by a view"
         return IntegrityState.TRACKING, "views agree with the map"
 
     def _forget(self, confirmations_needed: int) -> None:

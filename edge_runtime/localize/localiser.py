@@ -161,6 +161,8 @@ class Localiser:
                 self._novelty.rescale(scale)
             displacement = self._odometer.update(view, ground.window)
             novelty = self._novelty.update(ground.window, displacement, elapsed_s)
+            if displacement is None:
+                self._integrity.lose_sight()
         with frame.timed("filter"):
             self._dead_reckoning.predict(self._filter, displacement, telemetry, elapsed_s)
         is_evidence = novelty >= config.evidence.smallest_novelty

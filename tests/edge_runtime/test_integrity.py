@@ -513,3 +513,14 @@ def test_views_from_before_a_place_stood_out_count_for_no_distance_flown() -> No
     state, reason = at(3, is_local=True, score=0.0)
     assert state is IntegrityState.ACQUIRING
     assert reason == "only 0 m flown between the confirming views"
+
+
+def test_a_drone_that_moved_unseen_coasts_until_a_view_confirms_where_to() -> None:
+    monitor = tracking_monitor()
+    assert monitor.update(GOOD, None)[0] is IntegrityState.TRACKING
+    monitor.lose_sight()
+    state, reason = monitor.update(GOOD, None)
+    assert state is IntegrityState.COASTING
+    assert reason == "moved unseen, not yet confirmed by a view"
+    assert monitor.update(GOOD, DISAGREES)[0] is IntegrityState.COASTING
+    assert monitor.update(GOOD, AGREES)[0] is IntegrityState.TRACKING
