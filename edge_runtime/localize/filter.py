@@ -9,7 +9,7 @@ likelihood ratio against elsewhere, for which no view speaks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -282,10 +282,12 @@ class PoseFilter:
 
     # Within
 
-    def _share_of(self, seen: Iterable[Hypothesis]) -> float:
+    def _share_of(self, seen: Collection[Hypothesis]) -> float:
         """Probability of hypotheses over that of all that were last worth a view, at most 1."""
-        weights, worth = self._mass.weights(), self._worth_a_view
-        self._worth_a_view = []
+        worth, self._worth_a_view = self._worth_a_view, []
+        if not set(worth).difference(seen):
+            return 1.0  # as mostly: over a large map, summing its grids takes long
+        weights = self._mass.weights()
         asked = sum(weights.get(hypothesis, 0.0) for hypothesis in worth)
         if asked <= 0.0:
             return 1.0
