@@ -9,12 +9,13 @@ import numpy.typing as npt
 import torch
 
 from dmnil_train.augmentation import turned_middle
-from dmnil_train.data.pool import ImagePool, PreparedPool
+from dmnil_train.data.changed_pool import ChangedPool
+from dmnil_train.data.pool import PreparedPool
 from dmnil_train.data.resize import resized
 
 
 @dataclass(frozen=True)
-class TurnedPool:
+class TurnedPool(ChangedPool):
     """Another pool's pictures, turned anticlockwise about their middles; see `turned_middle`.
 
     Args:
@@ -23,18 +24,9 @@ class TurnedPool:
         width: Columns of it.
     """
 
-    pool: ImagePool
     turn_deg: float
     height: int
     width: int
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """One name an image."""
-        return self.pool.names
-
-    def __len__(self) -> int:
-        return len(self.pool)
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         """One turned image, (height, width, 3) RGB.
@@ -46,6 +38,10 @@ class TurnedPool:
             picture = np.asarray(self.pool.pictures[index])  # its margin is what turns into view
         else:
             picture = resized(self.pool.read(index), *self.size)
+        return self.changed(picture, index)
+
+    def changed(self, picture: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.uint8]:
+        """The picture turned, (height, width, 3) RGB."""
         turned = turned_middle(picture[None], self.turn_deg, self.size, torch.device("cpu"))
         return np.asarray(turned[0].round().clamp(0, 255).to(torch.uint8).numpy())
 
